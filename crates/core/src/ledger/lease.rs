@@ -1,0 +1,114 @@
+//! Opening, renewing and ending node leases, and what that does to their allotments.
+
+use super::command::{Beat, Outcome, Refusal};
+use super::event::EventKind;
+use super::{AllotmentState, Lease, Ledger, ThawFrom};
+use crate::id::{AllotmentId, Epoch, NodeId, ProcessId};
+
+impl Ledger {
+    pub(super) fn open(
+        &mut self,
+        node: NodeId,
+        process: ProcessId,
+        after: Epoch,
+        predecessor_gone: bool,
+    ) -> Result<Outcome, Refusal> {
+        let member = self.member_mut(node)?;
+        if let Some(lease) = &member.lease {
+            if lease.live && lease.process == process && lease.epoch != after {
+                // The same process asks again: its first answer was lost.
+                return Ok(Outcome::Opened { epoch: lease.epoch });
+            }
+            if lease.epoch != after {
+                return Err(Refusal::EpochIs { epoch: lease.epoch, process: lease.process });
+            }
+        } else if after != Epoch::default() {
+            return Err(Refusal::EpochIs {
+                epoch: Epoch::default(),
+                process: ProcessId::default(),
+            });
+        }
+        let contested = member
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.live && lease.process != process && !predecessor_gone);
+        if contested {
+            self.record(EventKind::NodeIdContested { node, process });
+        }
+        let thaw_from = if predecessor_gone { ThawFrom::Freeze } else { ThawFrom::LeaseEnd };
+        self.end_lease(node, thaw_from);
+        let epoch = Epoch(self.next_number());
+        let opened = Lease { epoch, process, seq: 0, live: true, operation: 0, answer: Vec::new() };
+        self.member_mut(node)?.lease = Some(opened);
+        self.record(EventKind::LeaseOpened { node, epoch });
+        Ok(Outcome::Opened { epoch })
+    }
+
+    pub(super) fn beat(&mut self, beats: &[Beat], wall_ms: i64) -> Outcome {
+        self.wall_ms = wall_ms;
+        let beaten = beats.iter().map(|beat| self.renew(*beat)).collect();
+        Outcome::Beaten(beaten)
+    }
+
+    fn renew(&mut self, beat: Beat) -> bool {
+        let Ok(lease) = self.lease_mut(beat.node, beat.epoch) else {
+            return false;
+        };
+        lease.seq = lease.seq.max(beat.seq);
+        true
+    }
+
+    pub(super) fn freeze(
+        &mut self,
+        node: NodeId,
+        epoch: Epoch,
+        seq: u64,
+    ) -> Result<Outcome, Refusal> {
+        let lease = self.lease_mut(node, epoch)?;
+        if lease.seq != seq {
+            return Err(Refusal::Renewed { seq });
+        }
+        let units = self.end_lease(node, ThawFrom::Freeze);
+        self.record(EventKind::LeaseLapsed { node, epoch, units });
+        Ok(Outcome::Done)
+    }
+
+    /// Ends the node's lease, if it lives, and freezes what it holds. Returns the units frozen.
+    pub(super) fn end_lease(&mut self, node: NodeId, thaw_from: ThawFrom) -> u64 {
+        let Some(lease) = self.nodes.get_mut(&node).and_then(|member| member.lease.as_mut()) else {
+            return 0;
+        };
+        if !lease.live {
+            return 0;
+        }
+        lease.live = false;
+        lease.answer.clear();
+        let mut units = 0;
+        for allotment in self.allotments.values_mut() {
+            if allotment.node == node && allotment.state == AllotmentState::Live {
+                allotment.state = AllotmentState::Frozen(thaw_from);
+                units += allotment.units;
+            }
+        }
+        units
+    }
+
+    pub(super) fn thaw(&mut self, allotments: &[AllotmentId]) {
+        for id in allotments {
+            let frozen = self
+                .allotments
+                .get(id)
+                .is_some_and(|allotment| allotment.state != AllotmentState::Live);
+            if !frozen {
+                continue;
+            }
+            let Some(allotment) = self.allotments.remove(id) else { continue };
+            self.forget_moves_from(*id);
+            self.add_to_reserve(allotment.pool, allotment.units);
+            if allotment.units > 0 {
+                let (node, units) = (allotment.node, allotment.units);
+                self.record(EventKind::Thawed { node, units });
+            }
+        }
+    }
+}

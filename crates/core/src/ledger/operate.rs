@@ -1,0 +1,152 @@
+//! What a node does with its allotments: draw, return, reclaim, hand over.
+
+use super::command::{Action, ActionOutcome, ActionRefusal, Outcome, Refusal};
+use super::{Allotment, AllotmentState, Ledger};
+use crate::id::{AllotmentId, Epoch, NodeId, PoolId};
+use crate::limits::ACTIONS_PER_OPERATION_MAX;
+
+/// The lease in whose name an operation acts.
+#[derive(Clone, Copy)]
+pub(super) struct Holder {
+    pub node: NodeId,
+    pub epoch: Epoch,
+}
+
+impl Ledger {
+    pub(super) fn operate(
+        &mut self,
+        node: NodeId,
+        epoch: Epoch,
+        operation: u64,
+        actions: &[Action],
+    ) -> Result<Outcome, Refusal> {
+        let lease = self.lease_mut(node, epoch)?;
+        if operation == lease.operation && operation > 0 {
+            return Ok(Outcome::Operated(lease.answer.clone()));
+        }
+        if operation != lease.operation + 1 {
+            return Err(Refusal::OutOfOrder { expected: lease.operation + 1 });
+        }
+        if actions.len() > ACTIONS_PER_OPERATION_MAX {
+            return Err(Refusal::TooManyActions { most: ACTIONS_PER_OPERATION_MAX });
+        }
+        let holder = Holder { node, epoch };
+        let answer: Vec<ActionOutcome> = actions
+            .iter()
+            .map(|action| self.act(holder, action).unwrap_or_else(ActionOutcome::Refused))
+            .collect();
+        let lease = self.lease_mut(node, epoch)?;
+        lease.operation = operation;
+        lease.answer.clone_from(&answer);
+        Ok(Outcome::Operated(answer))
+    }
+
+    fn act(&mut self, holder: Holder, action: &Action) -> Result<ActionOutcome, ActionRefusal> {
+        match action {
+            Action::Draw { pool, units } => self.draw(holder, *pool, *units),
+            Action::Return { allotment, units } => self.give_back(holder, *allotment, *units),
+            Action::Reclaim { checkout, lines } => self.reclaim(holder, *checkout, lines),
+            Action::HandOver { checkout, to, lines } => {
+                self.hand_over(holder, *checkout, *to, lines)
+            }
+            Action::Forget { checkouts } => {
+                self.forget(holder, checkouts);
+                Ok(ActionOutcome::Done)
+            }
+        }
+    }
+
+    fn draw(
+        &mut self,
+        holder: Holder,
+        pool: PoolId,
+        units: u64,
+    ) -> Result<ActionOutcome, ActionRefusal> {
+        if !self.may_draw(holder.node, pool)? {
+            return Err(ActionRefusal::NotServedHere);
+        }
+        let drawn = units.min(self.reserve(pool));
+        if drawn == 0 {
+            return Ok(ActionOutcome::Drawn { units: 0 });
+        }
+        self.take_from_reserve(pool, drawn);
+        match self.open_allotment(holder, pool) {
+            Some(allotment) => allotment.units += drawn,
+            None => {
+                self.allot(holder, pool, drawn, None);
+            }
+        }
+        Ok(ActionOutcome::Drawn { units: drawn })
+    }
+
+    /// The one live, unbound allotment of this lease in this pool.
+    fn open_allotment(&mut self, holder: Holder, pool: PoolId) -> Option<&mut Allotment> {
+        self.allotments.values_mut().find(|allotment| {
+            allotment.node == holder.node
+                && allotment.epoch == holder.epoch
+                && allotment.pool == pool
+                && allotment.state == AllotmentState::Live
+                && allotment.bound.is_none()
+        })
+    }
+
+    pub(super) fn allot(
+        &mut self,
+        holder: Holder,
+        pool: PoolId,
+        units: u64,
+        bound: Option<super::Bound>,
+    ) -> AllotmentId {
+        let id = AllotmentId(self.next_number());
+        let Holder { node, epoch } = holder;
+        let state = AllotmentState::Live;
+        self.allotments.insert(id, Allotment { node, epoch, pool, units, state, bound });
+        id
+    }
+
+    fn give_back(
+        &mut self,
+        holder: Holder,
+        id: AllotmentId,
+        units: u64,
+    ) -> Result<ActionOutcome, ActionRefusal> {
+        let allotment = self.own_live(holder, id)?;
+        if units == 0 {
+            return Err(ActionRefusal::Malformed);
+        }
+        if allotment.units < units {
+            return Err(ActionRefusal::TooFewUnits);
+        }
+        allotment.units -= units;
+        let (pool, bound, left) = (allotment.pool, allotment.bound, allotment.units);
+        let Some(bound) = bound else {
+            self.add_to_reserve(pool, units);
+            return Ok(ActionOutcome::Done);
+        };
+        // Until the thaw, a receipt under the frozen origin may be shown again: what was taken
+        // from it goes back to it, so that it never holds less than the receipts under it.
+        match self.allotments.get_mut(&bound.origin) {
+            Some(origin) if origin.state != AllotmentState::Live => origin.units += units,
+            Some(_) | None => self.add_to_reserve(pool, units),
+        }
+        if left == 0 {
+            self.allotments.remove(&id);
+        }
+        Ok(ActionOutcome::Done)
+    }
+
+    pub(super) fn own_live(
+        &mut self,
+        holder: Holder,
+        id: AllotmentId,
+    ) -> Result<&mut Allotment, ActionRefusal> {
+        let allotment = self.allotments.get_mut(&id).ok_or(ActionRefusal::UnknownAllotment)?;
+        let own = allotment.node == holder.node
+            && allotment.epoch == holder.epoch
+            && allotment.state == AllotmentState::Live;
+        if !own {
+            return Err(ActionRefusal::NotYours);
+        }
+        Ok(allotment)
+    }
+}

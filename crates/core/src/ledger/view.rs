@@ -1,0 +1,181 @@
+//! What others may know of the ledger: a node's own loans, the catalog of pools, totals.
+
+use std::collections::BTreeMap;
+
+use super::command::Founding;
+use super::event::Event;
+use super::{Allotment, AllotmentState, Lease, Ledger, Node, Pool, PoolTerms};
+use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, PoolId, SiteName};
+use crate::time::Timings;
+
+/// What the ledger says one node holds: the whole truth after `version` commands.
+///
+/// A desk acts on views alone, and ignores one older than the newest it saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeView {
+    /// Commands applied when the view was taken.
+    pub version: u64,
+    /// The node's newest epoch (0 before the first).
+    pub newest_epoch: Epoch,
+    /// Whether that epoch's lease lives.
+    pub live: bool,
+    /// The newest operation applied in that epoch.
+    pub operation: u64,
+    /// The live allotments of that epoch.
+    pub held: Vec<Held>,
+    /// Pools that are lent beyond their units after a cut: lend no more of them, return what is
+    /// free.
+    pub overdrawn: Vec<PoolId>,
+    /// The catalog that goes with this view.
+    pub catalog_version: u64,
+}
+
+/// A live allotment, as its node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Held {
+    pub allotment: AllotmentId,
+    pub pool: PoolId,
+    pub units: u64,
+    /// Set when the units belong to one checkout that moved here.
+    pub bound: Option<CheckoutId>,
+}
+
+/// What a desk needs to know beside its loans. Changes rarely.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Catalog {
+    pub version: u64,
+    pub cluster: ClusterId,
+    pub timings: Timings,
+    pub receipt_key: [u8; 32],
+    /// Whether an entitlement is installed.
+    pub entitled: bool,
+    pub pools: BTreeMap<PoolId, PoolTerms>,
+}
+
+/// Where the units of one pool are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolTotals {
+    pub entitled: u64,
+    /// Negative while a cut waits for running calls to end.
+    pub reserve: i64,
+    pub live: u64,
+    pub frozen: u64,
+}
+
+impl Ledger {
+    #[must_use]
+    pub fn view(&self, node: NodeId) -> NodeView {
+        let Some(lease) = self.nodes.get(&node).and_then(|node| node.lease.as_ref()) else {
+            return NodeView { version: self.version, ..NodeView::default() };
+        };
+        let held = self.live_of(node).map(|(id, allotment)| Held {
+            allotment: *id,
+            pool: allotment.pool,
+            units: allotment.units,
+            bound: allotment.bound.map(|bound| bound.checkout),
+        });
+        let overdrawn = self.pools.iter().filter(|(_, pool)| pool.reserve < 0).map(|(id, _)| *id);
+        NodeView {
+            version: self.version,
+            newest_epoch: lease.epoch,
+            live: lease.live,
+            operation: lease.operation,
+            held: held.collect(),
+            overdrawn: overdrawn.collect(),
+            catalog_version: self.catalog_version,
+        }
+    }
+
+    #[must_use]
+    pub fn catalog(&self) -> Catalog {
+        let founding = self.founding.as_ref();
+        Catalog {
+            version: self.catalog_version,
+            cluster: founding.map(|founding| founding.cluster).unwrap_or_default(),
+            timings: self.timings().unwrap_or_default(),
+            receipt_key: founding.map(|founding| founding.receipt_key).unwrap_or_default(),
+            entitled: self.entitlement.is_some(),
+            pools: self.pools.iter().map(|(id, pool)| (*id, pool.terms.clone())).collect(),
+        }
+    }
+
+    #[must_use]
+    pub fn founding(&self) -> Option<&Founding> {
+        self.founding.as_ref()
+    }
+
+    #[must_use]
+    pub fn timings(&self) -> Option<Timings> {
+        self.founding.as_ref().map(|founding| founding.timings)
+    }
+
+    /// Commands applied.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(&node)
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// The newest lease of every node that opened one.
+    pub fn leases(&self) -> impl Iterator<Item = (NodeId, &Lease)> {
+        self.nodes().filter_map(|(id, node)| node.lease.as_ref().map(|lease| (id, lease)))
+    }
+
+    #[must_use]
+    pub fn site_of(&self, node: NodeId) -> Option<&SiteName> {
+        self.nodes.get(&node).map(|node| &node.site)
+    }
+
+    #[must_use]
+    pub fn allotment(&self, id: AllotmentId) -> Option<&Allotment> {
+        self.allotments.get(&id)
+    }
+
+    pub fn allotments(&self) -> impl Iterator<Item = (&AllotmentId, &Allotment)> {
+        self.allotments.iter()
+    }
+
+    #[must_use]
+    pub fn pools(&self) -> &BTreeMap<PoolId, Pool> {
+        &self.pools
+    }
+
+    /// The events kept, oldest first.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.events.iter()
+    }
+
+    #[must_use]
+    pub fn totals(&self) -> BTreeMap<PoolId, PoolTotals> {
+        let mut totals: BTreeMap<PoolId, PoolTotals> = self
+            .pools
+            .iter()
+            .map(|(id, pool)| {
+                let (entitled, reserve) = (pool.terms.entitled, pool.reserve);
+                (*id, PoolTotals { entitled, reserve, live: 0, frozen: 0 })
+            })
+            .collect();
+        for allotment in self.allotments.values() {
+            let total = totals.entry(allotment.pool).or_default();
+            match allotment.state {
+                AllotmentState::Live => total.live += allotment.units,
+                AllotmentState::Frozen(_) => total.frozen += allotment.units,
+            }
+        }
+        totals
+    }
+
+    fn live_of(&self, node: NodeId) -> impl Iterator<Item = (&AllotmentId, &Allotment)> {
+        self.allotments.iter().filter(move |(_, allotment)| {
+            allotment.node == node && allotment.state == AllotmentState::Live
+        })
+    }
+}
