@@ -212,7 +212,19 @@ mod tests {
     #[test]
     fn the_bytes_of_a_receipt_never_change() {
         let sealed = example(2).seal(&key());
-        assert_eq!(hex(&sealed), "GOLDEN");
+        assert_eq!(
+            hex(&sealed),
+            concat!(
+                "019a",
+                "00000000000000030000000000000063",
+                "0000000000000002",
+                "0000000000000003",
+                "000000000001e240",
+                "0000000000000000000010000000000000000001",
+                "0000000100000000000010010000000000000002",
+                "69d601e83e6c156e4b31721ebbc0d944",
+            )
+        );
         assert_eq!(Receipt::open(&sealed, &key()), Ok(example(2)));
     }
 
