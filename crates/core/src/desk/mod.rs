@@ -1,1 +1,239 @@
-//! Not written yet.
+//! The desk: lends units to engines out of its node's allotments, in memory.
+//!
+//! A desk lends only while its lease, counted from the sending of its beats, still runs; it acts on
+//! the ledger's views of what it holds and never on what it hopes to hold. It writes nothing to
+//! disk: after a restart engines bring their receipts back. What it decides:
+//!
+//! | file | decides |
+//! |---|---|
+//! | `engine` | what an engine's checkout, renewal or check-in is answered |
+//! | `lending` | who gets which units, the queue, and when a checkout ends |
+//! | `claims` | what becomes of a checkout that another node granted |
+//! | `operations` | lease, beats, and what to ask of the steward |
+//!
+//! Every method takes the time and leaves its [`Effect`]s to be taken by
+//! [`Desk::take_effects`]. [`Desk::next_wake`] says when to call [`Desk::on_tick`] at the latest.
+
+mod book;
+mod claims;
+mod directory;
+mod engine;
+mod lending;
+pub mod message;
+mod operations;
+mod queue;
+mod status;
+mod tenure;
+#[cfg(test)]
+mod tests;
+mod till;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::{CheckoutId, Epoch, FeatureId, NodeId, PoolId, SiteName};
+use crate::ledger::Catalog;
+use crate::ledger::command::Action;
+use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
+use crate::time::{Moment, Now, Timings};
+use book::Book;
+use claims::Claim;
+use directory::Directory;
+use message::{Answer, Denial, Effect, Life, Operation, Reason, Supply, Ticket};
+use queue::Queue;
+pub use status::{DeskCounters, DeskStatus};
+use tenure::Tenure;
+use till::Tills;
+
+/// Who a desk is.
+#[derive(Clone, Debug)]
+pub struct DeskConfig {
+    pub node: NodeId,
+    pub site: SiteName,
+}
+
+#[derive(Debug)]
+pub struct Desk {
+    config: DeskConfig,
+    catalog: Catalog,
+    receipt_key: ReceiptKey,
+    directory: Directory,
+    tenure: Tenure,
+    tills: Tills,
+    book: Book,
+    queue: Queue,
+    claims: BTreeMap<CheckoutId, Claim>,
+    /// Checkouts that the ledger was asked to move, and who waits to hear of it.
+    departing: BTreeMap<CheckoutId, Ticket>,
+    /// Handed-over checkouts, and when their old receipts must have died.
+    departed: VecDeque<(Moment, CheckoutId)>,
+    /// Steps for the next operation.
+    outbox: VecDeque<Action>,
+    in_flight: Option<InFlight>,
+    /// The newest operation whose answer was taken in.
+    operation: u64,
+    /// Units that the steward asked back, by pool.
+    recalled: BTreeMap<PoolId, u64>,
+    /// Pools cut below what is lent.
+    overdrawn: BTreeSet<PoolId>,
+    supplies: BTreeMap<FeatureId, Supply>,
+    view_version: u64,
+    newest_epoch: Epoch,
+    granted: u64,
+    is_opening: bool,
+    is_draining: bool,
+    give_back_due: bool,
+    next_open: Moment,
+    next_beat: Moment,
+    next_ask: Moment,
+    next_spare_ask: Moment,
+    counters: DeskCounters,
+    effects: VecDeque<Effect>,
+}
+
+/// The one operation that has been sent and not answered; its content never changes.
+#[derive(Debug)]
+struct InFlight {
+    operation: Operation,
+    /// Set when it has to be sent again.
+    retry_at: Option<Moment>,
+}
+
+impl Desk {
+    #[must_use]
+    pub fn new(config: DeskConfig) -> Self {
+        let catalog = Catalog::default();
+        let receipt_key = ReceiptKey::new(catalog.cluster, &catalog.receipt_key);
+        Self {
+            config,
+            catalog,
+            receipt_key,
+            directory: Directory::default(),
+            tenure: Tenure::default(),
+            tills: Tills::default(),
+            book: Book::default(),
+            queue: Queue::default(),
+            claims: BTreeMap::new(),
+            departing: BTreeMap::new(),
+            departed: VecDeque::new(),
+            outbox: VecDeque::new(),
+            in_flight: None,
+            operation: 0,
+            recalled: BTreeMap::new(),
+            overdrawn: BTreeSet::new(),
+            supplies: BTreeMap::new(),
+            view_version: 0,
+            newest_epoch: Epoch::default(),
+            granted: 0,
+            is_opening: false,
+            is_draining: false,
+            give_back_due: false,
+            next_open: Moment::default(),
+            next_beat: Moment::default(),
+            next_ask: Moment::default(),
+            next_spare_ask: Moment::default(),
+            counters: DeskCounters::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done, in order.
+    pub fn take_effects(&mut self) -> VecDeque<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Takes in what pools there are. A catalog older than the one at hand changes nothing.
+    pub fn on_catalog(&mut self, now: Now, catalog: Catalog) {
+        if catalog.version <= self.catalog.version {
+            return;
+        }
+        self.receipt_key = ReceiptKey::new(catalog.cluster, &catalog.receipt_key);
+        self.directory = Directory::new(&catalog, &self.config.site);
+        self.catalog = catalog;
+        self.refuse_hopeless_waiters();
+        self.on_tick(now);
+    }
+
+    /// The version of the catalog at hand; a view that names a newer one asks for it.
+    #[must_use]
+    pub fn catalog_version(&self) -> u64 {
+        self.catalog.version
+    }
+
+    /// Lends nothing new from now on; running checkouts are renewed as before.
+    pub fn drain(&mut self, now: Now) {
+        self.is_draining = true;
+        for (id, _) in self.queue.iter().map(|(id, waiter)| (id, waiter.until)).collect::<Vec<_>>()
+        {
+            self.deny_waiter(id, Reason::Draining.into());
+        }
+        self.on_tick(now);
+    }
+
+    /// When [`Desk::on_tick`] has something to do.
+    #[must_use]
+    pub fn next_wake(&self) -> Moment {
+        let lease = if self.tenure.epoch().is_some() { self.next_beat } else { self.next_open };
+        let retry = self.in_flight.as_ref().and_then(|in_flight| in_flight.retry_at);
+        let ask = (self.in_flight.is_none() && self.queue.len() > 0).then_some(self.next_ask);
+        [retry, ask, self.book.next_look(), self.queue.next_deadline(), self.next_claim_deadline()]
+            .into_iter()
+            .flatten()
+            .fold(lease, Moment::min)
+    }
+
+    pub fn on_tick(&mut self, now: Now) {
+        self.end_overdue_checkouts(now);
+        self.answer_overdue_waiters(now);
+        self.answer_overdue_claims(now);
+        self.keep_lease(now);
+        self.serve_queue(now);
+        self.ask_steward(now);
+    }
+
+    fn timings(&self) -> &Timings {
+        &self.catalog.timings
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        if let Answer::Denied(denial) = &answer {
+            *self.counters.denied.entry(denial.reason).or_default() += 1;
+        }
+        self.effects.push_back(Effect::Answer { ticket, answer });
+    }
+
+    fn deny(&mut self, ticket: Ticket, denial: impl Into<Denial>) {
+        self.answer(ticket, Answer::Denied(denial.into()));
+    }
+
+    fn life(&self, from: Moment) -> Life {
+        let Timings { checkout_ttl_ms, clock_drift_ppm, .. } = *self.timings();
+        Life { from, ttl_ms: checkout_ttl_ms, clock_drift_ppm }
+    }
+
+    /// Until when a checkout renewed at `renewed` is held for its engine, whose clock may be slow
+    /// while this one is fast: TTL(1+ρ).
+    fn held_until(&self, renewed: Moment) -> Moment {
+        renewed + self.timings().stretch(self.timings().checkout_ttl_ms)
+    }
+
+    fn receipt(&self, checkout: CheckoutId, issued: Moment, lines: &[ReceiptLine]) -> Vec<u8> {
+        let receipt = Receipt {
+            checkout,
+            node: self.config.node,
+            epoch: self.tenure.epoch().unwrap_or_default(),
+            issued_ms: issued.0,
+            lines: lines.to_vec(),
+        };
+        receipt.seal(&self.receipt_key)
+    }
+
+    /// Why nothing can be lent at this moment.
+    fn not_lending(&mut self, now: Now) -> Option<Reason> {
+        let timings = *self.timings();
+        if self.tenure.may_lend(now, &timings) {
+            return None;
+        }
+        let was_lending = self.tenure.until().is_some();
+        Some(if was_lending { Reason::CutOff } else { Reason::NotReady })
+    }
+}

@@ -39,6 +39,24 @@ impl Date {
         known.then_some(Self { year, month, day })
     }
 
+    /// The day that `unix_ms` falls on, if it is within the years 1970 to 9999.
+    #[must_use]
+    pub fn of_unix_ms(unix_ms: i64) -> Option<Self> {
+        let mut days = u64::try_from(unix_ms).ok()? / DAY_MS + days_before_year(YEAR_MIN);
+        // No year is shorter than 365 days: this one is never too early, and a few too late at most.
+        let mut year = u16::try_from(days / 365 + 1).ok()?;
+        while days_before_year(year) > days {
+            year -= 1;
+        }
+        days -= days_before_year(year);
+        let mut month = 1;
+        while days >= u64::from(days_in(year, month)) {
+            days -= u64::from(days_in(year, month));
+            month += 1;
+        }
+        Self::new(year, month, u8::try_from(days + 1).ok()?)
+    }
+
     /// Days from 1970-01-01 to this day.
     #[must_use]
     pub fn days_since_epoch(self) -> u64 {
@@ -87,7 +105,9 @@ impl FromStr for Date {
             let (month, day) = (digits(5..7)?, digits(8..10)?);
             Date::new(digits(0..4)?, u8::try_from(month).ok()?, u8::try_from(day).ok()?)
         };
-        parse().ok_or_else(|| InvalidDate { text: text.chars().take(40).collect() })
+        parse().ok_or_else(|| InvalidDate {
+            text: text.chars().take(40).flat_map(char::escape_debug).collect(),
+        })
     }
 }
 
@@ -188,5 +208,19 @@ mod tests {
             let error = text.parse::<Date>().unwrap_err().to_string();
             assert!(error.starts_with("date `"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn every_day_of_a_millennium_is_found_by_its_first_and_last_millisecond() {
+        let mut day = Date::new(1970, 1, 1).unwrap();
+        while day.year < 2970 {
+            let start = i64::try_from(day.start_ms()).unwrap();
+            let end = i64::try_from(day.end_ms()).unwrap();
+            assert_eq!(Date::of_unix_ms(start), Some(day));
+            assert_eq!(Date::of_unix_ms(end - 1), Some(day));
+            day = Date::of_unix_ms(end).unwrap();
+        }
+        assert_eq!(Date::of_unix_ms(-1), None);
+        assert_eq!(Date::of_unix_ms(i64::MAX), None);
     }
 }

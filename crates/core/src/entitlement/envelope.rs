@@ -100,7 +100,7 @@ impl Envelope {
         let envelope: Self = serde_json::from_slice(bytes)
             .map_err(|error| EntitlementError::NotAnEnvelope { reason: error.to_string() })?;
         if envelope.payload_type != PAYLOAD_TYPE {
-            let found = envelope.payload_type.chars().take(80).collect();
+            let found = shown(&envelope.payload_type, 80);
             return Err(EntitlementError::WrongType { found, expected: PAYLOAD_TYPE });
         }
         match envelope.signatures.len() {
@@ -115,7 +115,7 @@ impl Envelope {
     }
 
     fn key_ids(&self) -> Vec<String> {
-        self.signatures.iter().map(|signature| signature.keyid.chars().take(16).collect()).collect()
+        self.signatures.iter().map(|signature| shown(&signature.keyid, 16)).collect()
     }
 }
 
@@ -133,6 +133,11 @@ fn is_signature_of(public: &[u8; 32], signed: &[u8], signature: &[u8]) -> bool {
 fn signed_bytes(payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len());
     [head.as_bytes(), payload].concat()
+}
+
+/// A stranger's text, short and without control characters, as it will be in logs and terminals.
+fn shown(text: &str, characters: usize) -> String {
+    text.chars().take(characters).flat_map(char::escape_debug).collect()
 }
 
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EntitlementError> {

@@ -18,8 +18,9 @@ pub enum Command {
     /// Opens a new epoch of a node's lease, and freezes what its earlier ones hold.
     ///
     /// `after` is the node's newest epoch as the asker knows it (0 for none): a compare-and-set,
-    /// so that a late duplicate opens and ends nothing.
-    Open { node: NodeId, process: ProcessId, after: Epoch, predecessor_gone: bool },
+    /// so that a late duplicate opens and ends nothing. `gone` is the process that the lock of the
+    /// data directory proves to have ended.
+    Open { node: NodeId, process: ProcessId, after: Epoch, gone: Option<ProcessId> },
     /// Renews leases; the leader gathers the beats of all nodes into one entry. `wall_ms` is the
     /// leader's Unix time: it stamps events for people and enters no decision.
     Beat { beats: Vec<Beat>, wall_ms: i64 },

@@ -11,7 +11,7 @@ impl Ledger {
         node: NodeId,
         process: ProcessId,
         after: Epoch,
-        predecessor_gone: bool,
+        gone: Option<ProcessId>,
     ) -> Result<Outcome, Refusal> {
         let member = self.member_mut(node)?;
         if let Some(lease) = &member.lease {
@@ -28,15 +28,16 @@ impl Ledger {
                 process: ProcessId::default(),
             });
         }
-        let contested = member
+        // A process that asks anew has dropped what it held: it lends nothing of the old epoch.
+        let lends_no_more = member
             .lease
             .as_ref()
-            .is_some_and(|lease| lease.live && lease.process != process && !predecessor_gone);
+            .is_none_or(|lease| lease.process == process || Some(lease.process) == gone);
+        let contested = !lends_no_more && member.lease.as_ref().is_some_and(|lease| lease.live);
         if contested {
             self.record(EventKind::NodeIdContested { node, process });
         }
-        let thaw_from = if predecessor_gone { ThawFrom::Freeze } else { ThawFrom::LeaseEnd };
-        self.end_lease(node, thaw_from);
+        self.end_lease(node, if lends_no_more { ThawFrom::Freeze } else { ThawFrom::LeaseEnd });
         let epoch = Epoch(self.next_number());
         let opened = Lease { epoch, process, seq: 0, live: true, operation: 0, answer: Vec::new() };
         self.member_mut(node)?.lease = Some(opened);

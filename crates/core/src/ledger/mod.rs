@@ -140,8 +140,8 @@ impl Ledger {
             Command::Remove { node } => self.remove(*node),
             Command::InstallEntitlement { envelope } => self.install_entitlement(envelope),
             Command::Day { day } => Ok(self.set_day(*day)),
-            Command::Open { node, process, after, predecessor_gone } => {
-                self.open(*node, *process, *after, *predecessor_gone)
+            Command::Open { node, process, after, gone } => {
+                self.open(*node, *process, *after, *gone)
             }
             Command::Beat { beats, wall_ms } => Ok(self.beat(beats, *wall_ms)),
             Command::Operate { node, epoch, operation, actions } => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::command::Founding;
 use super::event::Event;
 use super::{Allotment, AllotmentState, Lease, Ledger, Node, Pool, PoolTerms};
+use crate::entitlement::Date;
 use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, PoolId, SiteName};
 use crate::time::Timings;
 
@@ -107,6 +108,12 @@ impl Ledger {
     #[must_use]
     pub fn timings(&self) -> Option<Timings> {
         self.founding.as_ref().map(|founding| founding.timings)
+    }
+
+    /// The calendar day that contracts are judged by.
+    #[must_use]
+    pub fn today(&self) -> Option<Date> {
+        self.today
     }
 
     /// Commands applied.

@@ -1,0 +1,353 @@
+//! The desk's dealings with the ledger, by way of the steward: its lease, its beats, and one
+//! operation at a time.
+//!
+//! One operation is under way at most, its content fixed and its number one more than the last, so
+//! that a repeat is applied once and every view can be placed before or after it.
+
+use std::collections::BTreeMap;
+
+use super::message::{Answer, BeatAnswer, Effect, HandOver, Operated, Operation, PoolUse};
+use super::message::{Report, Supply, Want};
+use super::{Desk, InFlight};
+use crate::id::{CheckoutId, Epoch, FeatureId, PoolId};
+use crate::ledger::NodeView;
+use crate::ledger::command::{Action, ActionOutcome};
+use crate::limits::ACTIONS_PER_OPERATION_MAX;
+use crate::time::{Moment, Now};
+
+/// An operation or an opening without an answer is sent again after this: above a round trip
+/// between sites and a sync, and often enough within the time an engine waits.
+const RETRY_MS: u64 = 150;
+/// A beat that failed is followed by the next after this.
+const BEAT_RETRY_MS: u64 = 250;
+/// While requests wait, the steward is asked again this often: units come free at other nodes.
+const ASK_AGAIN_MS: u64 = 200;
+/// After units were recalled for this desk they arrive within a round trip or two.
+const RECALL_MS: u64 = 50;
+/// Headroom is filled up no more often than this.
+const SPARE_ASK_MS: u64 = 250;
+/// Actions that one operation takes; the rest of the limit is left for the steward's draws.
+const OWN_ACTIONS_MAX: usize = ACTIONS_PER_OPERATION_MAX - 64;
+/// Features that one operation asks for: each may need draws from several pools.
+const WANTS_MAX: usize = 32;
+
+impl Desk {
+    /// The ledger's answer to [`Effect::Open`]; `opened` is the epoch, `None` without an answer.
+    pub fn on_opened(&mut self, now: Now, opened: Option<Epoch>, view: Option<NodeView>) {
+        self.is_opening = false;
+        self.next_open = now.steady + RETRY_MS;
+        if let Some(view) = &view {
+            self.newest_epoch = self.newest_epoch.max(view.newest_epoch);
+        }
+        if let Some(epoch) = opened.filter(|_| self.tenure.epoch().is_none()) {
+            self.become_open(now, epoch);
+            if let Some(view) = view {
+                self.on_view(now, &view);
+            }
+        }
+        self.on_tick(now);
+    }
+
+    /// A new epoch starts with an empty desk.
+    fn become_open(&mut self, now: Now, epoch: Epoch) {
+        self.newest_epoch = self.newest_epoch.max(epoch);
+        self.operation = 0;
+        self.granted = 0;
+        self.next_beat = now.steady;
+        self.tenure.become_open(epoch);
+    }
+
+    /// The lease has ended: nothing of it is ours any more. Engines bring their receipts back.
+    fn become_closed(&mut self, now: Now) {
+        self.tenure.become_closed();
+        self.tills.clear();
+        self.book.clear();
+        self.outbox.clear();
+        self.recalled.clear();
+        self.departed.clear();
+        self.in_flight = None;
+        for (_, ticket) in std::mem::take(&mut self.departing) {
+            self.answer(ticket, Answer::HandOver(HandOver::NotNow));
+        }
+        self.queue.iter_mut().for_each(|waiter| waiter.asked_in = None);
+        self.restart_claims();
+        self.next_open = now.steady;
+    }
+
+    pub(super) fn keep_lease(&mut self, now: Now) {
+        // Looked at here too, so that a pause is noticed though no engine asks for anything.
+        let _ = self.not_lending(now);
+        let is_known = self.catalog.version > 0;
+        if self.tenure.epoch().is_none() {
+            if is_known && !self.is_opening && self.next_open <= now.steady {
+                self.is_opening = true;
+                self.next_open = now.steady + RETRY_MS;
+                self.effects.push_back(Effect::Open { after: self.newest_epoch });
+            } else {
+                self.next_open = self.next_open.max(now.steady + RETRY_MS / 2);
+            }
+            return;
+        }
+        if self.next_beat <= now.steady {
+            self.send_beat(now);
+        }
+    }
+
+    fn send_beat(&mut self, now: Now) {
+        self.next_beat = now.steady + self.timings().heartbeat_ms;
+        self.give_back_due = true;
+        let report = self.report();
+        if let Some((epoch, seq, heard)) = self.tenure.send(now.steady) {
+            self.effects.push_back(Effect::Beat { epoch, seq, heard, report });
+        }
+    }
+
+    /// The answer to a beat; `None` if there was none.
+    pub fn on_beat(&mut self, now: Now, epoch: Epoch, seq: u64, answer: Option<BeatAnswer>) {
+        if self.tenure.epoch() != Some(epoch) {
+            return;
+        }
+        match answer {
+            Some(answer) if answer.live => {
+                let timings = *self.timings();
+                self.tenure.acknowledge(seq, &timings);
+                self.on_view(now, &answer.view);
+            }
+            Some(answer) => {
+                // That beat's lease has ended, whatever newer views say.
+                self.newest_epoch = self.newest_epoch.max(answer.view.newest_epoch);
+                self.become_closed(now);
+            }
+            None => self.next_beat = self.next_beat.min(now.steady + BEAT_RETRY_MS),
+        }
+        self.on_tick(now);
+    }
+
+    /// Takes in what the ledger says this node holds. An older view than the newest is ignored.
+    pub fn on_view(&mut self, now: Now, view: &NodeView) {
+        if view.version < self.view_version {
+            return;
+        }
+        self.newest_epoch = self.newest_epoch.max(view.newest_epoch);
+        let Some(epoch) = self.tenure.epoch() else { return };
+        if view.newest_epoch != epoch || !view.live {
+            // A view from before this epoch was opened says nothing about it.
+            if view.newest_epoch >= epoch {
+                self.become_closed(now);
+            }
+            return;
+        }
+        if view.operation != self.operation {
+            // It shows an operation whose answer has not been taken in: wait for the answer.
+            return;
+        }
+        self.view_version = view.version;
+        self.overdrawn = view.overdrawn.iter().copied().collect();
+        let settled = self.in_flight.is_none();
+        for (checkout, lines) in self.tills.apply(view, settled) {
+            self.move_in(now, checkout, lines);
+        }
+        self.serve_queue(now);
+        self.ask_steward(now);
+    }
+
+    /// The leader wants units for other nodes. Returns what will go back with the next operation.
+    pub fn handle_recall(&mut self, now: Now, wanted: &[(PoolId, u64)]) -> Vec<(PoolId, u64)> {
+        let mut returning = Vec::new();
+        for (pool, units) in wanted {
+            let units = self.tills.free(*pool).min(*units);
+            if units > 0 {
+                self.recalled.insert(*pool, units);
+                returning.push((*pool, units));
+            }
+        }
+        self.ask_steward(now);
+        returning
+    }
+
+    /// Sends what there is to say, if no operation is under way.
+    pub(super) fn ask_steward(&mut self, now: Now) {
+        let Some(epoch) = self.tenure.epoch() else { return };
+        if let Some(in_flight) = &mut self.in_flight {
+            if in_flight.retry_at.is_some_and(|at| at <= now.steady) {
+                in_flight.retry_at = None;
+                self.effects.push_back(Effect::Operate(in_flight.operation.clone()));
+            }
+            return;
+        }
+        // Before its first beat was acknowledged a desk can do nothing with units.
+        if self.tenure.until().is_none() {
+            return;
+        }
+        let wants = self.wants(now);
+        let actions = self.actions(now);
+        if wants.is_empty() && actions.is_empty() {
+            return;
+        }
+        let number = self.operation + 1;
+        for waiter in self.queue.iter_mut() {
+            waiter.asked_in.get_or_insert(number);
+        }
+        let operation = Operation { epoch, number, actions, wants };
+        self.effects.push_back(Effect::Operate(operation.clone()));
+        self.in_flight = Some(InFlight { operation, retry_at: None });
+    }
+
+    fn actions(&mut self, now: Now) -> Vec<Action> {
+        let from_outbox = self.outbox.len().min(OWN_ACTIONS_MAX);
+        let mut actions: Vec<Action> = self.outbox.drain(..from_outbox).collect();
+        if self.has_claims_to_ask() {
+            actions.extend(self.reclaims_to_ask(OWN_ACTIONS_MAX - actions.len()));
+        }
+        let left = OWN_ACTIONS_MAX - actions.len();
+        let checkouts = self.departed_to_forget(now.steady, left);
+        if !checkouts.is_empty() {
+            actions.push(Action::Forget { checkouts });
+        }
+        actions.extend(self.give_back(now));
+        actions
+    }
+
+    /// Units that others may need more: recalled ones, those of pools that were cut, and with each
+    /// beat what is free beyond twice the headroom.
+    fn give_back(&mut self, now: Now) -> Vec<Action> {
+        let is_due = std::mem::take(&mut self.give_back_due);
+        let recalled = std::mem::take(&mut self.recalled);
+        let mut actions = Vec::new();
+        for (pool, till) in self.tills.iter_mut() {
+            let free = till.free();
+            let headroom = till.headroom(now.steady);
+            let idle = if is_due && free > 2 * headroom { free - headroom } else { 0 };
+            let asked = recalled.get(&pool).copied().unwrap_or(0).min(free);
+            let cut = if self.overdrawn.contains(&pool) { free } else { 0 };
+            let units = idle.max(asked).max(cut);
+            if units > 0 {
+                till.returning = units;
+                actions.push(Action::Return { allotment: till.allotment, units });
+            }
+        }
+        actions
+    }
+
+    fn wants(&mut self, now: Now) -> Vec<Want> {
+        let is_new = self.queue.iter().any(|(_, waiter)| waiter.asked_in.is_none());
+        let mut wants = Vec::new();
+        if is_new || (self.queue.len() > 0 && self.next_ask <= now.steady) {
+            for (feature, units) in self.queue.wanted().into_iter().take(WANTS_MAX) {
+                let (free, headroom) = self.free_and_headroom(&feature, now.steady);
+                let need = units.saturating_sub(free);
+                wants.push(Want { feature, need, spare: headroom });
+            }
+            self.next_ask = now.steady + ASK_AGAIN_MS;
+        }
+        if wants.is_empty() && self.next_spare_ask <= now.steady {
+            wants = self.spare_wants(now);
+            if !wants.is_empty() {
+                self.next_spare_ask = now.steady + SPARE_ASK_MS;
+            }
+        }
+        wants
+    }
+
+    /// Fills up headroom before it is needed: a call then never waits for the leader.
+    fn spare_wants(&self, now: Now) -> Vec<Want> {
+        let mut wants: Vec<Want> = Vec::new();
+        for (pool, till) in self.tills.iter() {
+            let headroom = till.headroom(now.steady);
+            let is_low = till.used > 0 && till.free() < headroom.div_ceil(2);
+            let Some(feature) = self.directory.feature_of(pool).filter(|_| is_low) else {
+                continue;
+            };
+            let is_scarce = matches!(
+                self.supplies.get(feature),
+                Some(Supply::Exhausted { .. } | Supply::NotServed | Supply::Recalling)
+            );
+            if !is_scarce && wants.len() < WANTS_MAX {
+                let spare = headroom - till.free();
+                wants.push(Want { feature: feature.clone(), need: 0, spare });
+            }
+        }
+        wants
+    }
+
+    fn free_and_headroom(&self, feature: &FeatureId, now: Moment) -> (u64, u64) {
+        let mut free = 0;
+        let mut headroom = 0;
+        for till in self.directory.open_pools(feature, None).filter_map(|pool| self.tills.get(pool))
+        {
+            free += till.free();
+            headroom = headroom.max(till.headroom(now));
+        }
+        (free, headroom)
+    }
+
+    /// The answer to operation `number` of `epoch`; `None` if there was none: it may have been
+    /// applied, so it is sent again as it was.
+    pub fn on_operated(&mut self, now: Now, epoch: Epoch, number: u64, answer: Option<Operated>) {
+        let is_ours = self.tenure.epoch() == Some(epoch)
+            && self.in_flight.as_ref().is_some_and(|it| it.operation.number == number);
+        if !is_ours {
+            return;
+        }
+        match answer {
+            None => {
+                if let Some(in_flight) = &mut self.in_flight {
+                    in_flight.retry_at = Some(now.steady + RETRY_MS);
+                }
+            }
+            Some(Operated::Refused { view }) => {
+                self.newest_epoch = self.newest_epoch.max(view.newest_epoch);
+                self.become_closed(now);
+            }
+            Some(Operated::Applied { outcomes, supplies, view }) => {
+                let Some(in_flight) = self.in_flight.take() else { return };
+                self.operation = number;
+                let claimed = self.settle(now, &in_flight.operation.actions, &outcomes);
+                self.take_supplies(now, supplies);
+                self.on_view(now, &view);
+                self.end_claims_without_units(&claimed);
+                self.deny_certain(number);
+            }
+        }
+        self.on_tick(now);
+    }
+
+    /// Takes in what the ledger did of each action. Returns the checkouts that it moved here.
+    fn settle(
+        &mut self,
+        now: Now,
+        actions: &[Action],
+        outcomes: &[ActionOutcome],
+    ) -> Vec<CheckoutId> {
+        let mut claimed = Vec::new();
+        for (action, outcome) in actions.iter().zip(outcomes) {
+            match action {
+                Action::Reclaim { checkout, .. } => {
+                    self.on_reclaimed(now, *checkout, outcome);
+                    claimed.push(*checkout);
+                }
+                Action::HandOver { checkout, .. } => self.on_handed_over(now, *checkout, outcome),
+                Action::Draw { .. } | Action::Return { .. } | Action::Forget { .. } => {}
+            }
+        }
+        claimed
+    }
+
+    fn take_supplies(&mut self, now: Now, supplies: BTreeMap<FeatureId, Supply>) {
+        if supplies.values().any(|supply| *supply == Supply::Recalling) {
+            self.next_ask = now.steady + RECALL_MS;
+        }
+        self.supplies.extend(supplies);
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let mut report = Report { waiting: self.queue.wanted(), ..Report::default() };
+        for (pool, till) in self.tills.iter() {
+            report.pools.insert(pool, PoolUse { in_use: till.used, free: till.free() });
+        }
+        for bound in self.tills.bound() {
+            report.pools.entry(bound.pool).or_default().in_use += bound.units;
+        }
+        report
+    }
+}

@@ -1,0 +1,146 @@
+//! The desk's lease as its holder sees it: counted from the sending of beats, checked at each use.
+
+use std::collections::VecDeque;
+
+use crate::id::Epoch;
+use crate::time::{Moment, Now, Timings};
+
+/// Beats without an answer that are remembered: at one a second, three leases' worth.
+const UNANSWERED_MAX: usize = 32;
+
+/// A node's right to lend.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tenure {
+    open: Option<OpenTenure>,
+    /// Set while the wall clock has shown that the steady clock stood still: nothing is lent until
+    /// a beat sent later than this is acknowledged.
+    confirm_after: Option<Moment>,
+    last_check: Option<Now>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenTenure {
+    epoch: Epoch,
+    last_seq: u64,
+    heard_seq: u64,
+    /// Beats without an answer: number and when they were sent.
+    sent: VecDeque<(u64, Moment)>,
+    until: Option<Moment>,
+}
+
+impl Tenure {
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.open.as_ref().map(|open| open.epoch)
+    }
+
+    pub(super) fn become_open(&mut self, epoch: Epoch) {
+        let sent = VecDeque::new();
+        self.open = Some(OpenTenure { epoch, last_seq: 0, heard_seq: 0, sent, until: None });
+    }
+
+    pub(super) fn become_closed(&mut self) {
+        self.open = None;
+    }
+
+    /// Whether units may be lent at this very moment.
+    pub(super) fn may_lend(&mut self, now: Now, timings: &Timings) -> bool {
+        self.watch_clocks(now, timings);
+        self.confirm_after.is_none() && self.until().is_some_and(|until| now.steady < until)
+    }
+
+    pub(super) fn until(&self) -> Option<Moment> {
+        self.open.as_ref().and_then(|open| open.until)
+    }
+
+    /// Notes a beat as sent now. Every attempt has a new number.
+    pub(super) fn send(&mut self, now: Moment) -> Option<(Epoch, u64, u64)> {
+        let open = self.open.as_mut()?;
+        open.last_seq += 1;
+        open.sent.push_back((open.last_seq, now));
+        if open.sent.len() > UNANSWERED_MAX {
+            open.sent.pop_front();
+        }
+        Some((open.epoch, open.last_seq, open.heard_seq))
+    }
+
+    /// A beat was committed and its lease is live: lend until T(1−ρ) − m after it was *sent*.
+    pub(super) fn acknowledge(&mut self, seq: u64, timings: &Timings) {
+        let Some(open) = self.open.as_mut() else { return };
+        let Some(&(_, sent_at)) = open.sent.iter().find(|(sent, _)| *sent == seq) else { return };
+        open.sent.retain(|(sent, _)| *sent > seq);
+        open.heard_seq = open.heard_seq.max(seq);
+        open.until = open.until.max(Some(sent_at + timings.lend_for_ms()));
+        if self.confirm_after.is_some_and(|after| sent_at > after) {
+            self.confirm_after = None;
+        }
+    }
+
+    /// If wall-clock time ran ahead of the steady clock by more than the margin since the last
+    /// check, the machine was paused in a way that the steady clock did not count.
+    fn watch_clocks(&mut self, now: Now, timings: &Timings) {
+        if let Some(last) = self.last_check {
+            let wall_ms = now.wall_ms.saturating_sub(last.wall_ms);
+            let steady_ms = i64::try_from(now.steady.since(last.steady)).unwrap_or(i64::MAX);
+            let margin_ms = i64::try_from(timings.margin_ms).unwrap_or(i64::MAX);
+            if wall_ms.saturating_sub(steady_ms) > margin_ms {
+                self.confirm_after = Some(now.steady);
+            }
+        }
+        self.last_check = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { steady: Moment(ms), wall_ms: 1_000_000 + i64::try_from(ms).unwrap() }
+    }
+
+    fn open() -> Tenure {
+        let mut tenure = Tenure::default();
+        tenure.become_open(Epoch(1));
+        tenure
+    }
+
+    #[test]
+    fn the_holder_counts_from_its_send() {
+        let timings = Timings::default();
+        let mut tenure = open();
+        assert!(!tenure.may_lend(at(0), &timings), "opening a lease is no right to lend");
+        tenure.send(Moment(1_000));
+        tenure.acknowledge(1, &timings);
+        let end = 1_000 + timings.lend_for_ms();
+        assert!(tenure.may_lend(at(end - 1), &timings));
+        assert!(!tenure.may_lend(at(end), &timings));
+    }
+
+    #[test]
+    fn a_late_acknowledgement_never_shortens_the_right() {
+        let timings = Timings::default();
+        let mut tenure = open();
+        tenure.send(Moment(1_000));
+        tenure.send(Moment(2_000));
+        tenure.acknowledge(2, &timings);
+        tenure.acknowledge(1, &timings);
+        assert_eq!(tenure.until(), Some(Moment(2_000 + timings.lend_for_ms())));
+    }
+
+    #[test]
+    fn a_wall_clock_that_ran_ahead_stops_lending_until_a_later_beat_is_acknowledged() {
+        let timings = Timings::default();
+        let mut tenure = open();
+        tenure.send(Moment(1_000));
+        tenure.acknowledge(1, &timings);
+        assert!(tenure.may_lend(at(1_100), &timings));
+        tenure.send(Moment(1_150));
+        let jumped = Now { steady: Moment(1_200), wall_ms: at(1_200).wall_ms + 60_000 };
+        assert!(!tenure.may_lend(jumped, &timings));
+        tenure.acknowledge(2, &timings);
+        assert!(!tenure.may_lend(jumped, &timings), "that beat was sent before the jump");
+        tenure.send(Moment(1_300));
+        tenure.acknowledge(3, &timings);
+        assert!(tenure.may_lend(jumped, &timings));
+    }
+}

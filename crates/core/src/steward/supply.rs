@@ -1,0 +1,198 @@
+//! Whom to lend how much, and what to say when it is not enough.
+
+use std::collections::BTreeMap;
+
+use super::Steward;
+use super::message::Effect;
+use crate::desk::message::{Supply, Want};
+use crate::id::{FeatureId, NodeId, PoolId};
+use crate::ledger::Ledger;
+use crate::ledger::command::{Action, ActionOutcome};
+use crate::time::{Moment, Now};
+
+/// A node is asked for idle units of a pool no more often than this, so that the last unit is not
+/// passed to and fro all the time.
+const RECALL_AGAIN_MS: u64 = 250;
+
+/// Recalls under way or just answered.
+pub(super) type Recalls = BTreeMap<(NodeId, PoolId), Recall>;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recall {
+    asked_at: Moment,
+    is_answered: bool,
+}
+
+/// Pools with the feature that `node` may draw from: its home's first, then floating ones.
+fn open_pools<'a>(
+    ledger: &'a Ledger,
+    node: NodeId,
+    feature: &'a FeatureId,
+) -> impl Iterator<Item = PoolId> + use<'a> {
+    let site = ledger.site_of(node);
+    let serving = move |is_home: bool| {
+        ledger.pools().iter().filter(move |(_, pool)| {
+            pool.terms.feature == *feature
+                && pool.terms.home.is_some() == is_home
+                && site.is_some_and(|site| pool.terms.is_served_at(site))
+        })
+    };
+    serving(true).chain(serving(false)).map(|(id, _)| *id)
+}
+
+/// The draws that meet a want as far as the reserve goes. What is spare is shared: nobody takes
+/// more than an equal part of the reserve for calls that have not come.
+pub(super) fn plan(ledger: &Ledger, node: NodeId, want: &Want) -> Vec<Action> {
+    let live = ledger.leases().filter(|(_, lease)| lease.live).count() as u64;
+    let mut need = want.need;
+    let mut spare = want.spare;
+    let mut draws = Vec::new();
+    for pool in open_pools(ledger, node, &want.feature) {
+        let reserve = ledger.reserve(pool);
+        let for_need = need.min(reserve);
+        let for_spare = spare.min((reserve - for_need) / live.max(1));
+        need -= for_need;
+        spare -= for_spare;
+        if for_need + for_spare > 0 {
+            draws.push(Action::Draw { pool, units: for_need + for_spare });
+        }
+    }
+    draws
+}
+
+/// Units drawn for each want, by its index; `None` if these are the answers of an earlier attempt.
+pub(super) fn drawn(outcomes: &[ActionOutcome], draws: &[usize]) -> Option<BTreeMap<usize, u64>> {
+    if outcomes.len() != draws.len() {
+        return None;
+    }
+    let mut drawn: BTreeMap<usize, u64> = BTreeMap::new();
+    for (outcome, want) in outcomes.iter().zip(draws) {
+        if let ActionOutcome::Drawn { units } = outcome {
+            *drawn.entry(*want).or_default() += units;
+        }
+    }
+    Some(drawn)
+}
+
+impl Steward {
+    /// Says how each want was met, and asks other nodes for idle units where it was not.
+    pub(super) fn supplies(
+        &mut self,
+        now: Now,
+        ledger: &Ledger,
+        node: NodeId,
+        wants: &[Want],
+        drawn: Option<BTreeMap<usize, u64>>,
+    ) -> BTreeMap<FeatureId, Supply> {
+        let mut supplies = BTreeMap::new();
+        for (index, want) in wants.iter().enumerate() {
+            let got = drawn.as_ref().map(|drawn| drawn.get(&index).copied().unwrap_or(0));
+            let supply = match got {
+                _ if want.need == 0 => Supply::Met,
+                Some(got) if got >= want.need => Supply::Met,
+                // The answers of an earlier attempt: the next question gets a clear answer.
+                None => Supply::Recalling,
+                Some(got) => self.shortage(now, ledger, node, want, want.need - got),
+            };
+            supplies.insert(want.feature.clone(), supply);
+        }
+        supplies
+    }
+
+    fn shortage(
+        &mut self,
+        now: Now,
+        ledger: &Ledger,
+        node: NodeId,
+        want: &Want,
+        missing: u64,
+    ) -> Supply {
+        let pools: Vec<PoolId> = open_pools(ledger, node, &want.feature).collect();
+        if pools.is_empty() {
+            return Supply::NotServed;
+        }
+        let mut is_coming = pools.iter().any(|pool| ledger.reserve(*pool) > 0);
+        for pool in &pools {
+            is_coming |= self.recall(now, ledger, node, *pool, missing);
+        }
+        if is_coming {
+            return Supply::Recalling;
+        }
+        let totals = ledger.totals();
+        let mut in_use = 0;
+        let mut entitled = 0;
+        for pool in &pools {
+            let Some(total) = totals.get(pool) else { continue };
+            entitled += total.entitled;
+            in_use += (total.live + total.frozen).saturating_sub(self.idle(*pool));
+        }
+        Supply::Exhausted { in_use, entitled }
+    }
+
+    /// Asks the other nodes for idle units of a pool. Returns whether some may come.
+    fn recall(
+        &mut self,
+        now: Now,
+        ledger: &Ledger,
+        asker: NodeId,
+        pool: PoolId,
+        missing: u64,
+    ) -> bool {
+        let mut is_coming = false;
+        let live = ledger.leases().filter(|(_, lease)| lease.live);
+        for (node, lease) in live.filter(|(node, _)| *node != asker) {
+            // A node that has not reported since this leader took over may have idle units.
+            let report = self.nodes.get(&node).filter(|known| known.epoch == lease.epoch);
+            let idle = report.map(|known| known.report.pools.get(&pool).map_or(0, |it| it.free));
+            if idle == Some(0) {
+                continue;
+            }
+            let recent = self
+                .recalls
+                .get(&(node, pool))
+                .filter(|recall| now.steady.since(recall.asked_at) < RECALL_AGAIN_MS);
+            match recent {
+                Some(recall) => is_coming |= !recall.is_answered,
+                None => {
+                    is_coming = true;
+                    let recall = Recall { asked_at: now.steady, is_answered: false };
+                    self.recalls.insert((node, pool), recall);
+                    self.effects.push_back(Effect::Recall { node, pools: vec![(pool, missing)] });
+                }
+            }
+        }
+        is_coming
+    }
+
+    /// A node answered a recall of `pools`: what it returns with its next operation. `None`: it
+    /// could not be reached, so nothing of it is free to be had.
+    pub fn on_recalled(
+        &mut self,
+        node: NodeId,
+        pools: &[PoolId],
+        returning: Option<&[(PoolId, u64)]>,
+    ) {
+        for pool in pools {
+            let units = returning
+                .and_then(|returning| returning.iter().find(|(id, _)| id == pool))
+                .map_or(0, |(_, units)| *units);
+            if let Some(recall) = self.recalls.get_mut(&(node, *pool)) {
+                // Units on their way are waited for until the next recall may be sent.
+                recall.is_answered = units == 0;
+            }
+            let known = self.nodes.get_mut(&node);
+            if let Some(pool_use) = known.and_then(|known| known.report.pools.get_mut(pool)) {
+                pool_use.free = pool_use.free.min(units);
+            }
+        }
+    }
+
+    /// Units of a pool that nodes reported as free.
+    fn idle(&self, pool: PoolId) -> u64 {
+        self.nodes
+            .values()
+            .filter_map(|known| known.report.pools.get(&pool))
+            .map(|it| it.free)
+            .sum()
+    }
+}
