@@ -1,0 +1,54 @@
+//! The lock on a data directory: held as long as any store of the directory is open.
+//!
+//! The kernel drops it when the process is gone, however it ended, so whoever gets the lock
+//! knows that the predecessor no longer runs. Only local file systems are that reliable.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::OpenError;
+
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    /// Dropping it releases the lock.
+    _file: File,
+}
+
+impl DirectoryLock {
+    pub(crate) fn acquire(directory: &Path) -> Result<Self, OpenError> {
+        let io_error = |source| OpenError::io(directory, "locking", source);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(directory.join("lock"))
+            .map_err(io_error)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = read_holder(&mut file);
+                return Err(OpenError::Locked { path: directory.to_owned(), holder });
+            }
+            Err(errno) => return Err(io_error(errno.into())),
+        }
+        write_holder(&mut file).map_err(io_error)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// The process id is for the operator's eyes; the lock itself is what counts.
+fn write_holder(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn read_holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
