@@ -21,8 +21,8 @@ pub enum EntitlementError {
     #[error("signatures has {count} entries: expected at most {most}")]
     TooManySignatures { count: usize, most: usize },
     #[error(
-        "signed with unknown key {found}: this cluster trusts [{trusted}]; ask the vendor which \
-         key signs its entitlements"
+        "signed with unknown key {found}: trusted are [{trusted}]; ask the vendor which key signs \
+         its entitlements"
     )]
     UnknownKey { found: String, trusted: String },
     #[error(
