@@ -31,3 +31,23 @@ pub use supervise::{Actor, ActorState, Stage};
 pub use system::System;
 /// Told to each actor; cancelled when it is to stop.
 pub use tokio_util::sync::CancellationToken;
+
+/// Says what the kernel's metrics mean, to the recorder that is installed.
+pub fn describe_metrics() {
+    metrics::describe_gauge!(
+        "leasehold_actor_mailbox_depth",
+        "Requests that wait in an actor's mailbox."
+    );
+    metrics::describe_histogram!(
+        "leasehold_actor_wait_duration_seconds",
+        "Time that requests waited in an actor's mailbox; one in 64 is measured."
+    );
+    metrics::describe_histogram!(
+        "leasehold_actor_handle_duration_seconds",
+        "Time that an actor took to handle a request; one in 64 is measured."
+    );
+    metrics::describe_counter!(
+        "leasehold_actor_restarts_total",
+        "Edge actors that failed and were started again."
+    );
+}
