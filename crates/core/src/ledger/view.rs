@@ -100,6 +100,12 @@ impl Ledger {
         }
     }
 
+    /// Rises with everything that changes the catalog.
+    #[must_use]
+    pub fn catalog_version(&self) -> u64 {
+        self.catalog_version
+    }
+
     #[must_use]
     pub fn founding(&self) -> Option<&Founding> {
         self.founding.as_ref()
