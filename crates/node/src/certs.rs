@@ -81,6 +81,9 @@ pub fn write_development_certificates(
 ) -> Result<(), CertificatesError> {
     let write_error = |source| CertificatesError::Write { path: directory.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(write_error)?;
+    if let Some(path) = what.first_that_exists(directory) {
+        return Err(CertificatesError::Exists { path });
+    }
     let authority = Authority::create("Leasehold development authority", what.validity)?;
     let clients = [("admin", Role::Admin), ("engine", Role::Engine)];
     let mut issued = Vec::new();
@@ -97,6 +100,14 @@ pub fn write_development_certificates(
 }
 
 impl DevelopmentCertificates {
+    /// Looked for beforehand, so that a refusal leaves nothing behind.
+    fn first_that_exists(&self, directory: &Path) -> Option<PathBuf> {
+        let names =
+            ["ca", "admin", "engine"].into_iter().chain(self.nodes.iter().map(String::as_str));
+        let files = names.flat_map(|name| [format!("{name}.pem"), format!("{name}-key.pem")]);
+        files.map(|file| directory.join(file)).find(|path| path.exists())
+    }
+
     fn node(&self, name: &str) -> Subject {
         let loopback = LOOPBACK_HOSTS.map(str::to_owned);
         let hosts = loopback.into_iter().chain(self.hosts.iter().cloned()).collect();
@@ -242,6 +253,12 @@ mod tests {
         }
         let again = write_development_certificates(directory.path(), &development());
         assert!(matches!(again, Err(CertificatesError::Exists { .. })), "{again:?}");
+
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("engine.pem"), "mine").unwrap();
+        let refused = write_development_certificates(other.path(), &development());
+        assert!(matches!(refused, Err(CertificatesError::Exists { .. })), "{refused:?}");
+        assert_eq!(other.path().read_dir().unwrap().count(), 1, "something was left behind");
     }
 
     #[test]

@@ -9,7 +9,11 @@ use leasehold_core::time::InvalidTimings;
 /// A configuration file that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{} can't be read: name the configuration with --config; an example is deploy/node.example.toml", path.display())]
+    #[error(
+        "{} can't be read: name the configuration with --config; an example is \
+         deploy/node.example.toml",
+        path.display()
+    )]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is not valid", path.display())]
     Invalid {

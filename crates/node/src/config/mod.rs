@@ -113,8 +113,8 @@ impl NodeConfig {
     /// # Errors
     /// As [`NodeConfig::load`], without the file's name.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, InvalidConfig> {
-        let mut config: Self =
-            toml::from_str(text).map_err(|error| InvalidConfig::Syntax(error.to_string()))?;
+        let mut config: Self = toml::from_str(text)
+            .map_err(|error| InvalidConfig::Syntax(error.to_string().trim_end().to_owned()))?;
         config.validate()?;
         config.resolve(directory);
         Ok(config)

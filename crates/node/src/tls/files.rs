@@ -31,15 +31,25 @@ pub enum TlsError {
     NotPem { file: PathBuf, expected: &'static str },
     #[error("{} holds what is no certificate: write it anew", file.display())]
     NotACertificate { file: PathBuf },
-    #[error("{} is not the key of {}: use the pair that was issued together", key.display(), certificate.display())]
+    #[error(
+        "{} is not the key of {}: use the pair that was issued together",
+        key.display(), certificate.display()
+    )]
     KeyMismatch { key: PathBuf, certificate: PathBuf },
     #[error("{} expired on {not_after}: renew it", file.display())]
     Expired { file: PathBuf, not_after: String },
     #[error("{} is valid from {not_before} only: check this machine's date", file.display())]
     NotYetValid { file: PathBuf, not_before: String },
-    #[error("{} was not issued by an authority in {}: use the one that issued it, or add that to the file", certificate.display(), ca.display())]
+    #[error(
+        "{} was not issued by an authority in {}: use the one that issued it, or add that to the \
+         file",
+        certificate.display(), ca.display()
+    )]
     WrongAuthority { certificate: PathBuf, ca: PathBuf },
-    #[error("{} may not be used as a {purpose} certificate: issue one whose extended key usage says so", file.display())]
+    #[error(
+        "{} may not be used as a {purpose} certificate: issue one whose extended key usage says so",
+        file.display()
+    )]
     WrongPurpose { file: PathBuf, purpose: &'static str },
     #[error("{} can't be used", file.display())]
     Refused { file: PathBuf, source: rustls::Error },

@@ -54,8 +54,8 @@ impl Rejections {
 
     pub(super) fn record(&self, peer: SocketAddr, rejection: &Rejection) {
         let (listener, reason) = (self.kind.as_str(), rejection.label());
-        metrics::counter!("leasehold_tls_rejected_total", "listener" => listener, "reason" => reason)
-            .increment(1);
+        let labels = [("listener", listener), ("reason", reason)];
+        metrics::counter!("leasehold_tls_rejected_total", &labels).increment(1);
         if *rejection == Rejection::Disconnected {
             tracing::debug!(listener, %peer, "{rejection}");
             return;

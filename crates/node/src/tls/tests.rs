@@ -486,3 +486,62 @@ fn files_that_can_not_be_used_are_refused_at_the_start() {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("was not issued by an authority in"), "{error}");
 }
+
+#[tokio::test]
+async fn a_grpc_service_is_called_over_mutual_tls_and_sees_who_calls() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    let office = Office::new();
+    let tls = ServerTls::open(ListenerKind::Admin, office.node("east-1"), false).unwrap();
+    let transport = Transport::Tls(tls);
+    let listener =
+        Listener::bind(ListenerKind::Admin, LOOPBACK, transport, Limits::default()).unwrap();
+    let address = listener.address();
+    let (callers, mut called) = tokio::sync::mpsc::channel(8);
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let note = move |request: tonic::Request<()>| {
+        let peer = request.extensions().get::<PeerInfo>().expect("each request tells of its peer");
+        callers.try_send(peer.identity.as_ref().map(ToString::to_string)).expect("room for it");
+        Ok(request)
+    };
+    let service = tonic::service::interceptor::InterceptedService::new(health, note);
+    let stop = CancellationToken::new();
+    let server = tonic::transport::Server::builder().add_service(service);
+    let stopped = stop.clone().cancelled_owned();
+    let served = tokio::spawn(server.serve_with_incoming_shutdown(listener.incoming(), stopped));
+
+    let endpoint =
+        tonic::transport::Endpoint::from_shared(format!("http://localhost:{}", address.port()));
+    let endpoint = endpoint.unwrap();
+    let connector = |role| Connector::tls("test", office.client(role)).unwrap();
+    let channel = endpoint.connect_with_connector(connector(Role::Admin)).await.unwrap();
+    let mut client = HealthClient::new(channel);
+    client.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(called.recv().await, Some(Some("`admin` (admin)".to_owned())));
+
+    // TLS 1.3 tells a client after its part of the handshake: at the connect, or the first call.
+    let refused = async {
+        let channel = endpoint.connect_with_connector(connector(Role::Engine)).await?;
+        let mut client = HealthClient::new(channel);
+        client.check(HealthCheckRequest::default()).await?;
+        Ok::<_, Box<dyn std::error::Error>>(())
+    };
+    refused.await.expect_err("an engine called the admin service");
+    assert!(called.try_recv().is_err(), "its call was seen by a service");
+
+    stop.cancel();
+    drop(client);
+    served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_failed_starts_again_on_the_same_socket() {
+    let transport = Transport::PlainText;
+    let listener =
+        Listener::bind(ListenerKind::Http, LOOPBACK, transport, Limits::default()).unwrap();
+    let address = listener.address();
+    drop(listener.clone().incoming());
+    let mut incoming = listener.incoming();
+    let _client = TcpStream::connect(address).await.unwrap();
+    assert!(incoming.next().await.is_some());
+}
