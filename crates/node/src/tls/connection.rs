@@ -1,5 +1,6 @@
 //! An accepted or made connection, encrypted or not, and who is at its other end.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -27,6 +29,8 @@ pub enum Socket {
 pub struct Connection {
     pub(super) stream: Socket,
     pub(super) peer: PeerInfo,
+    /// Until the client has sent something: idle engines are welcome, mute strangers are not.
+    pub(super) mute_until: Option<Pin<Box<Sleep>>>,
     /// Gives its place back when the connection ends.
     pub(super) _admission: Admission,
 }
@@ -118,7 +122,16 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let Some(mute_until) = &mut this.mute_until else { return read };
+        if read.is_ready() {
+            this.mute_until = None;
+        } else if mute_until.as_mut().poll(cx).is_ready() {
+            let message = "the client has sent nothing since it connected";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+        }
+        read
     }
 }
 

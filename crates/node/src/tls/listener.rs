@@ -1,4 +1,5 @@
-//! Accepting connections: bounded in number, in handshakes at once, and in a handshake's time.
+//! Accepting connections: bounded in number, in handshakes at once, and in the time until each
+//! has shaken hands and begun to speak.
 //!
 //! A task accepts and hands finished connections over; a slow handshake delays no other. When
 //! [`Incoming`] is dropped, so are handshakes under way, and the socket if nobody else holds it.
@@ -43,6 +44,9 @@ pub struct Limits {
     pub handshakes_max: usize,
     /// From accepting to the end of the handshake. Three round trips around the globe take 1 s.
     pub handshake_deadline: Duration,
+    /// From then to the client's first byte. Every HTTP/2 client speaks at once; one that does not
+    /// would hold its place for ever, as no server pings before it knows the protocol.
+    pub first_byte_deadline: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,7 @@ impl Default for Limits {
             connections_max: 16_384,
             handshakes_max: 4_096,
             handshake_deadline: Duration::from_secs(5),
+            first_byte_deadline: Duration::from_secs(30),
         }
     }
 }
@@ -226,7 +231,9 @@ impl Gate {
                 }
             }
         };
-        Some(Connection { stream, peer: PeerInfo { address, identity }, _admission: admission })
+        let mute_until = Some(Box::pin(tokio::time::sleep(self.limits.first_byte_deadline)));
+        let peer = PeerInfo { address, identity };
+        Some(Connection { stream, peer, mute_until, _admission: admission })
     }
 
     async fn shake_hands(

@@ -330,7 +330,7 @@ async fn files_are_followed_and_each_bad_state_is_complained_of_once() {
 async fn garbage_and_slow_handshakes_are_dropped_and_delay_nobody() {
     let office = Office::new();
     let node = office.node("east-1");
-    let deadline = Duration::from_millis(1_500);
+    let deadline = Duration::from_secs(3);
     let limits = Limits { handshake_deadline: deadline, ..Limits::default() };
     let greeter = Greeter::tls(ListenerKind::Engines, node.clone(), limits);
     let mut slow = Vec::new();
@@ -391,6 +391,27 @@ async fn more_connections_than_allowed_are_refused_until_one_ends() {
     drop((b, second));
     let _fourth = TcpStream::connect(address).await.unwrap();
     assert!(incoming.next().await.is_some());
+}
+
+#[tokio::test]
+async fn a_client_that_never_speaks_loses_its_place_and_an_idle_one_keeps_it() {
+    let limits = Limits { first_byte_deadline: Duration::from_millis(100), ..Limits::default() };
+    let listener =
+        Listener::bind(ListenerKind::Http, LOOPBACK, Transport::PlainText, limits).unwrap();
+    let mut client = TcpStream::connect(listener.address()).await.unwrap();
+    let mut incoming = listener.clone().incoming();
+    let mut mute = incoming.next().await.unwrap();
+    let error = mute.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+
+    drop(mute);
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    let mut client = TcpStream::connect(listener.address()).await.unwrap();
+    client.write_u8(1).await.unwrap();
+    let mut idle = incoming.next().await.unwrap();
+    assert_eq!(idle.read_u8().await.unwrap(), 1);
+    let silence = tokio::time::timeout(limits.first_byte_deadline * 3, idle.read_u8()).await;
+    assert!(silence.is_err(), "an idle connection was ended: {silence:?}");
 }
 
 #[tokio::test]
