@@ -1,6 +1,25 @@
-//! A license-server node. Its edge: configuration, listeners and connectors, certificates, HTTP.
+//! A license-server node: actors, gRPC services, HTTP, and their wiring.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`node`] | a whole node, from data directory to listeners |
+//! | [`actors`] | desk, steward, proposals, monitor |
+//! | [`services`] | the gRPC services in front of them |
+//! | [`config`] | the configuration file |
+//! | [`tls`] | listeners, connectors, certificates, roles |
+//! | [`http`] | metrics and health |
+//! | [`certs`] | development certificates |
 
+pub mod actors;
 pub mod certs;
 pub mod config;
+mod founding;
 pub mod http;
+pub mod node;
+mod random;
+mod servers;
+pub mod services;
 pub mod tls;
+mod usage;
+
+pub use node::{Certificates, Node, RunError, StartError};

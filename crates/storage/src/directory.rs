@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_core::id::{ClusterId, NodeId, ProcessId};
 
 use crate::error::{OpenError, StorageError};
 use crate::files;
@@ -13,6 +13,7 @@ use crate::lock::DirectoryLock;
 use crate::log::LogStore;
 use crate::snapshots::SnapshotStore;
 use crate::stamp::Stamp;
+use crate::succession;
 
 /// Who wants to use a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,6 @@ pub struct Identity {
 pub struct DataDirectory {
     path: PathBuf,
     stamp: Stamp,
-    is_new: bool,
     lock: Arc<DirectoryLock>,
 }
 
@@ -39,15 +39,15 @@ impl DataDirectory {
     pub fn open(path: &Path, identity: Identity) -> Result<Self, OpenError> {
         create(path)?;
         let lock = Arc::new(DirectoryLock::acquire(path)?);
-        let (stamp, is_new) = match Stamp::read(path)? {
-            Some(stamp) => (stamp, false),
-            None => (stamp_new(path, identity)?, true),
+        let stamp = match Stamp::read(path)? {
+            Some(stamp) => stamp,
+            None => stamp_new(path, identity)?,
         };
         if stamp.node != identity.node {
             let (stamped, asked) = (stamp.node, identity.node);
             return Err(OpenError::OtherNode { path: path.to_owned(), stamped, asked });
         }
-        let mut directory = Self { path: path.to_owned(), stamp, is_new, lock };
+        let mut directory = Self { path: path.to_owned(), stamp, lock };
         if let Some(cluster) = identity.cluster {
             directory.stamp_cluster(cluster)?;
         }
@@ -89,13 +89,13 @@ impl DataDirectory {
         self.stamp.cluster
     }
 
-    /// Whether the lock proves that the process that ran this node before has ended.
+    /// Records `process` as the one that uses the directory now. Returns the process that used it
+    /// before, which the lock proves to have ended; `None` if none did.
     ///
-    /// A directory that was just created proves nothing: the node's earlier process may still run
-    /// with another one.
-    #[must_use]
-    pub fn proves_predecessor_gone(&self) -> bool {
-        !self.is_new
+    /// # Errors
+    /// The directory can't be written.
+    pub fn succeed(&self, process: ProcessId) -> Result<Option<ProcessId>, OpenError> {
+        succession::succeed(&self.path, process)
     }
 
     /// Opens the log. At most once per process: the stores share the directory's lock.
@@ -150,7 +150,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("data");
         let first = DataDirectory::open(&path, node(1)).unwrap();
-        assert!(!first.proves_predecessor_gone(), "nobody used it before");
+        assert_eq!(first.succeed(ProcessId([1; 16])).unwrap(), None);
         let message = DataDirectory::open(&path, node(1)).unwrap_err().to_string();
         assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
 
@@ -160,7 +160,7 @@ mod tests {
         assert!(matches!(error, OpenError::Locked { .. }), "the log is still open: {error}");
         log.close();
         let second = DataDirectory::open(&path, node(1)).unwrap();
-        assert!(second.proves_predecessor_gone());
+        assert_eq!(second.succeed(ProcessId([2; 16])).unwrap(), Some(ProcessId([1; 16])));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! <data directory>/lock           held by the running process
 //!                  stamp          format, node and cluster the directory belongs to
+//!                  process        which process used the directory last
 //!                  log/           RocksDB: log entries, vote, committed (one write-ahead log)
 //!                  durable-tail   how far the log is known to be on disk
 //!                  snapshots/     whole files, the newest two
@@ -23,6 +24,7 @@ mod lock;
 mod log;
 mod snapshots;
 mod stamp;
+mod succession;
 
 pub use directory::{DataDirectory, Identity};
 pub use error::{OpenError, StorageError};

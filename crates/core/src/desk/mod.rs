@@ -197,6 +197,10 @@ impl Desk {
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
         if let Answer::Denied(denial) = &answer {
             *self.counters.denied.entry(denial.reason).or_default() += 1;
+            // Only features that an entitlement names: an engine can't make this grow.
+            if let Some(feature) = denial.feature.as_ref().filter(|_| denial.units_entitled > 0) {
+                *self.counters.denied_features.entry(feature.clone()).or_default() += 1;
+            }
         }
         self.effects.push_back(Effect::Answer { ticket, answer });
     }

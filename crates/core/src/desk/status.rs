@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Desk;
 use super::message::{Reason, Report};
-use crate::id::Epoch;
+use crate::id::{Epoch, FeatureId};
 use crate::time::Moment;
 
 /// What a desk has done since its process started.
@@ -19,6 +19,15 @@ pub struct DeskCounters {
     pub covered: u64,
     pub handed_over: u64,
     pub denied: BTreeMap<Reason, u64>,
+    pub denied_features: BTreeMap<FeatureId, u64>,
+}
+
+impl DeskCounters {
+    /// Denials that were about this feature.
+    #[must_use]
+    pub fn denied_by_feature(&self, feature: &FeatureId) -> u64 {
+        self.denied_features.get(feature).copied().unwrap_or(0)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

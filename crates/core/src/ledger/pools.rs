@@ -41,13 +41,17 @@ pub struct PoolTerms {
 }
 
 /// Why a pool lends nothing new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Closed {
+    #[error("its contract has not started")]
     NotStarted,
+    #[error("its contract has ended")]
     ContractEnded,
     /// A newer entitlement no longer names it.
+    #[error("the entitlement does not name it")]
     NotEntitled,
     /// A backup set that is not active.
+    #[error("it stands by")]
     Standby,
 }
 

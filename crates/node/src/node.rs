@@ -1,0 +1,283 @@
+//! A whole node: opens the data directory, starts the actors and servers, and stops them in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_actor::{ActorFailed, Backoff, BoxError, CancellationToken, System};
+use leasehold_clock::Clock;
+use leasehold_consensus::{Config, Consensus, Peer, connect_plaintext};
+use leasehold_core::desk::DeskConfig;
+use leasehold_core::id::ProcessId;
+use leasehold_storage::{DataDirectory, Identity, OpenError};
+use tokio::sync::Mutex;
+
+use crate::actors::desk::{DeskHandle, DeskIdentity, DeskTask, desk_mailbox};
+use crate::actors::monitor::{CHECKS, LICENSING, Monitor};
+use crate::actors::proposals::{ProposalsHandle, proposals};
+use crate::actors::route::{DeskRoute, Route};
+use crate::actors::steward::{StewardHandle, steward};
+use crate::config::{ListenerConfig, NodeConfig};
+use crate::founding::Founder;
+use crate::http::{self, Pages, Readiness, Telemetry};
+use crate::random::random;
+use crate::servers;
+use crate::services::admin::AdminService;
+use crate::services::licensing::LicensingService;
+use crate::tls::{BindError, Listener, ListenerKind, ServerTls, TlsError, Transport};
+use crate::usage::Usage;
+
+/// From the signal to the exit: below the time that service managers allow.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Directory(#[from] OpenError),
+    #[error(transparent)]
+    Consensus(#[from] leasehold_consensus::StartError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the operating system gave no random bytes")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Why a node has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the node's consensus has failed, so the process must end")]
+    Consensus(#[from] leasehold_consensus::FatalError),
+    #[error(transparent)]
+    Actor(#[from] ActorFailed),
+}
+
+/// A started node.
+pub struct Node {
+    system: System,
+    consensus: Consensus,
+    desk: DeskHandle,
+    certificates: Certificates,
+    /// Held, and with it the lock, until everything has stopped.
+    directory: Arc<Mutex<DataDirectory>>,
+}
+
+/// The listeners' certificates, to be read again on a signal.
+#[derive(Clone, Default)]
+pub struct Certificates(Vec<Arc<ServerTls>>);
+
+impl Certificates {
+    /// Reads all files again; those that can't be used leave the old ones in force.
+    pub fn reload(&self) {
+        self.0.iter().for_each(|tls| tls.reload());
+    }
+}
+
+/// The handles that services are made of.
+struct Parts {
+    clock: Clock,
+    consensus: Consensus,
+    proposals: ProposalsHandle,
+    steward: StewardHandle,
+    desk: DeskHandle,
+    usage: Usage,
+    readiness: Readiness,
+}
+
+struct Listeners {
+    engines: Listener,
+    admin: Listener,
+    http: Listener,
+}
+
+impl Node {
+    /// Takes up the state on disk, binds every listener and starts to serve.
+    ///
+    /// # Errors
+    /// What can't be used, and what to do about it; nothing runs then.
+    pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Self, StartError> {
+        let mut certificates = Certificates::default();
+        // Bound before anything is written: a port in use changes nothing.
+        let listeners = Listeners::bind(&config, &mut certificates)?;
+        let id = config.node.id();
+        let identity = Identity { cluster: None, node: id };
+        let directory = DataDirectory::open(&config.node.data_dir, identity)?;
+        let process = ProcessId(random()?);
+        let gone = directory.succeed(process)?;
+        let clock = Clock::Steady;
+        let consensus = Consensus::start(
+            consensus_config(&config),
+            &directory,
+            clock.clone(),
+            connect_plaintext(),
+        )
+        .await?;
+        let directory = Arc::new(Mutex::new(directory));
+
+        let mut system = System::new();
+        let (edge, services) = (system.stage("edge"), system.stage("services"));
+        let (desks, log) = (system.stage("desk"), system.stage("log"));
+
+        let (proposals, proposals_task) = proposals(consensus.clone());
+        let (desk, desk_inbox) = desk_mailbox();
+        let desk_route = DeskRoute { node: id, local: desk.clone() };
+        let (steward, steward_task) =
+            steward(clock.clone(), consensus.clone(), proposals.clone(), desk_route.clone());
+        let route = Route { steward: steward.clone(), desks: desk_route };
+        let site = config.node.site.clone();
+        let identity = DeskIdentity { desk: DeskConfig { node: id, site }, process, gone };
+        let desk_task =
+            DeskTask::new(desk_inbox, identity, clock.clone(), consensus.clone(), route);
+        log.spawn("proposals", |stop| proposals_task.run(stop));
+        log.spawn("steward", |stop| steward_task.run(stop));
+        desks.spawn("desk", |stop| desk_task.run(stop));
+
+        let parts = Parts {
+            clock,
+            consensus: consensus.clone(),
+            proposals,
+            steward,
+            desk: desk.clone(),
+            usage: Usage::default(),
+            readiness: Readiness::requiring(&CHECKS),
+        };
+        let founder = Founder {
+            node: id,
+            peer: peer(&config),
+            timings: config.timings,
+            consensus: consensus.clone(),
+            proposals: parts.proposals.clone(),
+            directory: Arc::clone(&directory),
+        };
+        serve(&edge, &services, listeners, &certificates, parts, founder, telemetry, id);
+        Ok(Self { system, consensus, desk, certificates, directory })
+    }
+
+    /// The certificates in use.
+    #[must_use]
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.clone()
+    }
+
+    /// Runs until `signal` completes or something that must not fail did, then stops in order:
+    /// unready, no new checkouts, no new calls, the desk, the log, the disk.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut fatal = None;
+        let ended = {
+            let fatal = &mut fatal;
+            let (consensus, desk) = (&self.consensus, &self.desk);
+            let end = async move {
+                tokio::select! {
+                    biased;
+                    cause = consensus.fatal() => *fatal = Some(cause),
+                    () = signal => {
+                        // Full or gone: the desk is about to stop anyway.
+                        let _ = desk.drain();
+                    }
+                }
+            };
+            self.system.run(end, STOP_DEADLINE).await
+        };
+        self.consensus.shutdown().await;
+        drop(self.directory);
+        if let Some(fatal) = fatal {
+            return Err(fatal.into());
+        }
+        ended.map_err(RunError::from)
+    }
+}
+
+impl Listeners {
+    fn bind(config: &NodeConfig, certificates: &mut Certificates) -> Result<Self, StartError> {
+        let mut bind = |kind, listener: &ListenerConfig| {
+            let transport = listener.transport(kind)?;
+            if let Transport::Tls(tls) = &transport {
+                certificates.0.push(Arc::clone(tls));
+            }
+            let limits =
+                if kind == ListenerKind::Http { http::limits() } else { listener.limits() };
+            let bound = Listener::bind(kind, listener.listen, transport, limits)?;
+            tracing::info!(listener = kind.as_str(), address = %bound.address(), "listening");
+            Ok::<_, StartError>(bound)
+        };
+        Ok(Self {
+            engines: bind(ListenerKind::Engines, &config.engines)?,
+            admin: bind(ListenerKind::Admin, &config.admin)?,
+            http: bind(ListenerKind::Http, &config.http)?,
+        })
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where all parts meet")]
+fn serve(
+    edge: &leasehold_actor::Stage,
+    services: &leasehold_actor::Stage,
+    listeners: Listeners,
+    certificates: &Certificates,
+    parts: Parts,
+    founder: Founder,
+    telemetry: Telemetry,
+    node: leasehold_core::id::NodeId,
+) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let Parts { clock, consensus, proposals, steward, desk, usage, readiness } = parts;
+    let monitor = Monitor {
+        node,
+        clock: clock.clone(),
+        consensus: consensus.clone(),
+        desk: desk.clone(),
+        readiness: readiness.clone(),
+        health: health.clone(),
+        usage: usage.clone(),
+    };
+    let retry = Backoff::default();
+    edge.spawn_restarted("monitor", retry, move |stop| monitor.clone().run(stop));
+    for tls in &certificates.0 {
+        let tls = Arc::clone(tls);
+        edge.spawn_restarted("certificates", retry, move |stop| follow(Arc::clone(&tls), stop));
+    }
+    let pages = Pages { telemetry, readiness };
+    edge.spawn("http", |stop| async move {
+        http::serve(listeners.http, pages, stop).await;
+        Ok(())
+    });
+    let licensing = LicensingService::new(desk.clone(), clock.clone(), usage);
+    services.spawn("engines", |stop| {
+        servers::serve_engines(listeners.engines, licensing, health_service, stop)
+    });
+    let admin = AdminService { node, clock, consensus, proposals, steward, desk, founder };
+    services.spawn("admin", |stop| servers::serve_admin(listeners.admin, admin, stop));
+    edge.spawn("health", |stop| async move {
+        stop.cancelled().await;
+        // The first thing that engines and load balancers learn of a stop.
+        health.set_service_status(LICENSING, tonic_health::ServingStatus::NotServing).await;
+        Ok(())
+    });
+}
+
+async fn follow(tls: Arc<ServerTls>, stop: CancellationToken) -> Result<(), BoxError> {
+    tls.follow(stop).await;
+    Ok(())
+}
+
+fn consensus_config(config: &NodeConfig) -> Config {
+    let election_max_ms = config.timings.election_max_ms;
+    Config {
+        heartbeat_ms: election_max_ms / 5,
+        election_min_ms: election_max_ms * 3 / 4,
+        election_max_ms,
+        snapshot_after_entries: config.snapshots.every_entries,
+        entries_kept: config.snapshots.keep_entries,
+        ..Config::new(config.node.id())
+    }
+}
+
+fn peer(config: &NodeConfig) -> Peer {
+    // A node that is alone is reached by no other.
+    let address = config.peers.as_ref().map_or_else(String::new, |it| it.listen.to_string());
+    Peer { address, site: config.node.site.clone(), name: config.node.name() }
+}
