@@ -1,0 +1,191 @@
+//! One whole node in this process, over plain text on loopback: what engines see of it, and what
+//! is left after a restart. The same over TLS and with kill -9 is tested on real processes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use leasehold_core::entitlement::{Entitlement, FeatureLine, LicenseSet, SetKind, SigningKey};
+use leasehold_core::id::ClusterId;
+use leasehold_node::Node;
+use leasehold_node::config::NodeConfig;
+use leasehold_node::http::Telemetry;
+use leasehold_proto::v1;
+use leasehold_proto::v1::admin_client::AdminClient;
+use leasehold_proto::v1::licensing_client::LicensingClient;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+const UNITS: u64 = 10;
+
+struct Running {
+    engines: SocketAddr,
+    admin: SocketAddr,
+    stop: oneshot::Sender<()>,
+    node: JoinHandle<()>,
+}
+
+async fn start(data: &Path) -> Running {
+    static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
+    let telemetry = TELEMETRY.get_or_init(|| Telemetry::install().unwrap()).clone();
+    let [engines, admin, http] = free_addresses();
+    let plain = "plain_text = \"on loopback only\"";
+    let text = format!(
+        "[node]\nid = 1\nsite = \"east\"\ndata_dir = {data:?}\n\
+         [engines]\nlisten = \"{engines}\"\n{plain}\n\
+         [admin]\nlisten = \"{admin}\"\n{plain}\n\
+         [http]\nlisten = \"{http}\"\n{plain}\n"
+    );
+    let config = NodeConfig::parse(&text, Path::new("")).unwrap();
+    let node = Node::start(config, telemetry).await.unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let node = tokio::spawn(async move {
+        node.run(async {
+            let _ = stopped.await;
+        })
+        .await
+        .unwrap();
+    });
+    Running { engines, admin, stop, node }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.node.await.unwrap();
+    }
+
+    async fn engine(&self) -> LicensingClient<Channel> {
+        LicensingClient::connect(format!("http://{}", self.engines)).await.unwrap()
+    }
+
+    async fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::connect(format!("http://{}", self.admin)).await.unwrap()
+    }
+}
+
+fn free_addresses() -> [SocketAddr; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
+}
+
+async fn found(running: &Running) {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let mut admin = running.admin().await;
+    let trusted_keys = vec![key.verifying_key().to_bytes().to_vec().into()];
+    let request = v1::InitClusterRequest { timings: None, trusted_keys };
+    let founded = admin.init_cluster(request).await.unwrap().into_inner();
+    let cluster = ClusterId(founded.cluster_id[..].try_into().unwrap());
+    let line = |feature: &str| FeatureLine { feature: feature.parse().unwrap(), units: UNITS };
+    let entitlement = Entitlement {
+        format: 1,
+        cluster,
+        serial: 1,
+        issued: "2026-01-01".parse().unwrap(),
+        customer: "Test".to_owned(),
+        contact_days: 60,
+        sets: vec![LicenseSet {
+            name: "production".parse().unwrap(),
+            kind: SetKind::Production,
+            home: None,
+            covers: Vec::new(),
+            starts: "2026-01-01".parse().unwrap(),
+            contract_end: "2999-12-31".parse().unwrap(),
+            maintenance_until: "2999-12-31".parse().unwrap(),
+            autonomy_s: None,
+            features: vec![line("asr.tier1"), line("tts.chris")],
+        }],
+    };
+    let request = v1::InstallEntitlementRequest { entitlement: entitlement.seal(&key).into() };
+    assert_eq!(admin.install_entitlement(request).await.unwrap().into_inner().serial, 1);
+}
+
+fn item(request: u8, units: u64) -> v1::CheckoutItem {
+    let line = |feature: &str| v1::CheckoutLine { feature: feature.to_owned(), units };
+    v1::CheckoutItem {
+        request_id: vec![request; 16].into(),
+        lines: vec![line("asr.tier1"), line("tts.chris")],
+        wait_ms: 0,
+        engine_build_date: String::new(),
+    }
+}
+
+async fn checkout(
+    engine: &mut LicensingClient<Channel>,
+    item: v1::CheckoutItem,
+) -> Result<v1::Granted, v1::Denied> {
+    let request = v1::CheckoutRequest { items: vec![item], ..v1::CheckoutRequest::default() };
+    let answers = engine.checkout(request).await.unwrap().into_inner().answers;
+    match answers.into_iter().next().unwrap().answer.unwrap() {
+        v1::checkout_answer::Answer::Granted(granted) => Ok(granted),
+        v1::checkout_answer::Answer::Denied(denied) => Err(denied),
+    }
+}
+
+/// Asks until the node lends again; the units of the process before are frozen meanwhile.
+async fn checkout_once_ready(engine: &mut LicensingClient<Channel>, units: u64) -> v1::Granted {
+    let began = Instant::now();
+    for request in 1.. {
+        match checkout(engine, item(request, units)).await {
+            Ok(granted) => return granted,
+            Err(denied) => assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "not lending after 20 s: {denied:?}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    unreachable!("a request id for each attempt")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_call_survives_the_restart_of_its_node() {
+    let data = tempfile::tempdir().unwrap();
+    let first = start(data.path()).await;
+    found(&first).await;
+    let mut engine = first.engine().await;
+    let granted = checkout_once_ready(&mut engine, 2).await;
+    assert!(granted.valid_for_ms > 29_000 && granted.receipt.len() <= 256);
+
+    let too_many = checkout(&mut engine, item(200, UNITS)).await.unwrap_err();
+    assert_eq!(too_many.reason(), v1::Reason::Exhausted);
+    assert_eq!(too_many.units_entitled, UNITS);
+    let unknown = v1::CheckoutItem {
+        lines: vec![v1::CheckoutLine { feature: "asr.none".to_owned(), units: 1 }],
+        ..item(201, 1)
+    };
+    assert_eq!(checkout(&mut engine, unknown).await.unwrap_err().reason(), v1::Reason::NotEntitled);
+    first.stop().await;
+
+    let second = start(data.path()).await;
+    let mut engine = second.engine().await;
+    let renewed = renew_once_ready(&mut engine, &granted.receipt).await;
+    assert!(!renewed.receipt.is_empty(), "the checkout lives on under a new receipt");
+    let receipts = vec![v1::CheckinItem { receipt: renewed.receipt, ..v1::CheckinItem::default() }];
+    let request = v1::CheckinRequest { items: receipts, ..v1::CheckinRequest::default() };
+    let answers = engine.checkin(request).await.unwrap().into_inner().answers;
+    assert!(matches!(answers[0].answer, Some(v1::checkin_answer::Answer::Accepted(_))));
+    second.stop().await;
+}
+
+async fn renew_once_ready(
+    engine: &mut LicensingClient<Channel>,
+    receipt: &bytes::Bytes,
+) -> v1::Renewed {
+    let began = Instant::now();
+    loop {
+        let item = v1::RenewItem { receipt: receipt.clone(), age_ms: 1_000, overrun_ms: 0 };
+        let request = v1::RenewRequest { items: vec![item], ..v1::RenewRequest::default() };
+        let answers = engine.renew(request).await.unwrap().into_inner().answers;
+        match answers.into_iter().next().unwrap().answer.unwrap() {
+            v1::renew_answer::Answer::Renewed(renewed) => return renewed,
+            v1::renew_answer::Answer::Denied(denied) => assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "not renewed after 20 s: {denied:?}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
