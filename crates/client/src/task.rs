@@ -245,10 +245,10 @@ async fn place(connection: Connection, call: Call) -> Completion {
         Items::Renew(items) => connection.renew(items).await.map(Answers::Renew),
         Items::Checkin(items) => connection.checkin(items).await.map(Answers::Checkin),
     };
-    (call.id, result.map_err(failure))
+    (call.id, result.map_err(|error| failure(&error)))
 }
 
-fn failure(error: CallError) -> Failure {
+fn failure(error: &CallError) -> Failure {
     tracing::debug!(%error, "call failed");
     Failure { was_not_sent: error.was_not_sent, detail: error.to_string() }
 }

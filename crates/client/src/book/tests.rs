@@ -456,7 +456,7 @@ fn usage_goes_to_another_node_only_if_it_certainly_never_left() {
         let (mut book, key) = held(2);
         book.depart(2_000, key, vec![usage.clone()]);
         let first = only_call(&mut book);
-        assert_eq!(checkins(&first)[0].usage, [usage.clone()]);
+        assert_eq!(checkins(&first)[0].usage, std::slice::from_ref(&usage));
         book.on_call_ended(2_100, first.id, failure);
         let second = only_call(&mut book);
         assert_eq!(second.node, 1);
