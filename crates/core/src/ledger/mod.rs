@@ -24,7 +24,7 @@ mod operate;
 mod pools;
 mod replica;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};

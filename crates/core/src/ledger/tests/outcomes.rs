@@ -1,0 +1,320 @@
+//! What each command does when it is not refused, and what its repetition does.
+
+use super::fixture::*;
+use crate::id::{AllotmentId, Epoch, NodeId};
+use crate::ledger::command::{Action, ActionOutcome, Beat, Command, Outcome};
+use crate::ledger::event::EventKind;
+use crate::ledger::{AllotmentState, Closed, Ledger, PoolTotals, ThawFrom};
+use crate::limits::EVENTS_MAX;
+
+#[test]
+fn a_draw_takes_what_the_reserve_has_and_no_more() {
+    let mut ledger = pair();
+    let rows = [(1, 6, 6), (2, 6, 4), (1, 1, 0), (2, 0, 0)];
+    for (node, asked, got) in rows {
+        let outcome = operated(&mut ledger, node, &[draw(FIRST, asked)]);
+        let drawn = ActionOutcome::Drawn { units: got };
+        assert_eq!(outcome, Outcome::Operated(vec![drawn]), "node {node} asked for {asked}");
+    }
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 0, live: 10, frozen: 0 });
+    assert_eq!(ledger.view(NodeId(1)).held.len(), 1, "one open allotment per pool and lease");
+}
+
+#[test]
+fn a_repeated_operation_gets_the_same_answer_and_is_applied_once() {
+    let mut ledger = pair();
+    let epoch = newest_epoch(&ledger, 1);
+    let first = operate(1, epoch, 1, &[draw(FIRST, 3)]);
+    let answer = ledger.apply(&first);
+    let before = ledger.totals();
+    assert_eq!(ledger.apply(&first), answer);
+    // The number decides, not the content: a leader may plan other draws for a repeat.
+    assert_eq!(ledger.apply(&operate(1, epoch, 1, &[draw(FIRST, 5)])), answer);
+    assert_eq!(ledger.totals(), before);
+}
+
+#[test]
+fn an_open_that_is_repeated_opens_once_and_a_late_duplicate_ends_nothing() {
+    let mut ledger = cluster(&[(1, "east")], vec![set("all", &[("cpa", 10)])]);
+    let (first, second) = (open(1, 1, Epoch(0)), open(1, 1, Epoch(1)));
+    assert_eq!(ledger.apply(&first), Outcome::Opened { epoch: Epoch(1) });
+    assert_eq!(ledger.apply(&first), Outcome::Opened { epoch: Epoch(1) }, "repeated");
+    assert_eq!(ledger.apply(&second), Outcome::Opened { epoch: Epoch(2) });
+    drawn(&mut ledger, 1, FIRST, 5);
+    for late in [first, second] {
+        assert_eq!(ledger.apply(&late), Outcome::Opened { epoch: Epoch(2) }, "late duplicate");
+    }
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 5, live: 5, frozen: 0 });
+}
+
+#[test]
+fn a_new_epoch_freezes_the_old_one_from_when_its_process_lends_no_more() {
+    // Who opens, whether the old process is proven gone, whether the old lease lives; then
+    // what the thaw counts from (`None`: the lease had ended by a freeze), and the alarm.
+    let rows = [
+        ("the same process", 1, None, true, ThawFrom::Freeze, false),
+        ("another, the old one proven gone", 2, Some(1), true, ThawFrom::Freeze, false),
+        ("another", 2, None, true, ThawFrom::LeaseEnd, true),
+        ("another, a third one proven gone", 2, Some(3), true, ThawFrom::LeaseEnd, true),
+        ("another, after a freeze", 2, None, false, ThawFrom::Freeze, false),
+    ];
+    for (what, by, gone, is_live, thaw_from, is_contested) in rows {
+        let mut ledger = cluster(&[(1, "east")], vec![set("all", &[("cpa", 10)])]);
+        let after = opened(&mut ledger, 1, 1);
+        let allotment = drawn(&mut ledger, 1, FIRST, 5);
+        if !is_live {
+            freeze(&mut ledger, 1);
+        }
+        let (process, gone) = (process(by), gone.map(process));
+        let outcome = ledger.apply(&Command::Open { node: NodeId(1), process, after, gone });
+        assert!(matches!(outcome, Outcome::Opened { .. }), "{what}: {outcome:?}");
+        let state = ledger.allotment(allotment).unwrap().state;
+        assert_eq!(state, AllotmentState::Frozen(thaw_from), "{what}");
+        let contested = EventKind::NodeIdContested { node: NodeId(1), process };
+        assert_eq!(happened(&ledger, &contested), is_contested, "{what}");
+    }
+}
+
+#[test]
+fn a_freeze_is_a_compare_and_set_on_the_newest_beat() {
+    let mut ledger = pair();
+    let epoch = newest_epoch(&ledger, 1);
+    drawn(&mut ledger, 1, FIRST, 4);
+    ledger.apply(&beat(1, epoch, 7));
+    let freeze = |seq| Command::Freeze { node: NodeId(1), epoch, seq };
+    assert!(matches!(ledger.apply(&freeze(6)), Outcome::Refused(_)));
+    ledger.apply(&beat(1, epoch, 5));
+    assert_eq!(ledger.apply(&freeze(7)), Outcome::Done, "a late beat moves nothing back");
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 6, live: 0, frozen: 4 });
+    assert!(happened(&ledger, &EventKind::LeaseLapsed { node: NodeId(1), epoch, units: 4 }));
+    let beats = vec![Beat { node: NodeId(1), epoch, seq: 8 }];
+    assert_eq!(ledger.apply(&Command::Beat { beats, wall_ms: 0 }), Outcome::Beaten(vec![false]));
+}
+
+#[test]
+fn a_thaw_frees_frozen_units_once_and_live_ones_never() {
+    let mut ledger = pair();
+    let dead = drawn(&mut ledger, 1, FIRST, 4);
+    let live = drawn(&mut ledger, 2, FIRST, 3);
+    freeze(&mut ledger, 1);
+    let thaw = Command::Thaw { allotments: vec![dead, live, dead, AllotmentId(999)] };
+    for _ in 0..2 {
+        assert_eq!(ledger.apply(&thaw), Outcome::Done);
+        assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
+    }
+    let thawed = ledger.events().filter(|it| matches!(it.kind, EventKind::Thawed { .. })).count();
+    assert_eq!(thawed, 1, "what thaws is reported once");
+}
+
+#[test]
+fn a_removed_node_freezes_like_a_dead_one_whose_process_may_still_lend() {
+    let mut ledger = pair();
+    let allotment = drawn(&mut ledger, 1, FIRST, 4);
+    done(&mut ledger, &Command::Remove { node: NodeId(1) });
+    let state = ledger.allotment(allotment).unwrap().state;
+    assert_eq!(state, AllotmentState::Frozen(ThawFrom::LeaseEnd));
+    assert_eq!(totals(&ledger).reserve, 6, "nothing is free at once");
+    assert!(happened(&ledger, &EventKind::Removed { node: NodeId(1) }));
+}
+
+#[test]
+fn a_reclaimed_checkout_is_bound_and_returns_to_its_frozen_allotment_until_the_thaw() {
+    let mut ledger = pair();
+    let dead = drawn(&mut ledger, 1, FIRST, 4);
+    freeze(&mut ledger, 1);
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(dead, 3)])), ActionOutcome::Done);
+    let bound = bound_to(&ledger, 2, 1);
+    assert_eq!((units(&ledger, dead), units(&ledger, bound)), (Some(1), Some(3)));
+
+    // Shown again, here or elsewhere, the receipt finds the same units and moves none.
+    let live_here = ActionOutcome::LiveAt { node: NodeId(2) };
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(dead, 3)])), live_here);
+    assert_eq!(units(&ledger, dead), Some(1));
+
+    assert_eq!(acted(&mut ledger, 2, give_back(bound, 3)), ActionOutcome::Done);
+    assert_eq!((units(&ledger, dead), units(&ledger, bound)), (Some(4), None));
+    assert_eq!(ledger.reserve(FIRST), 6, "nobody else may have them before the thaw");
+    thaw(&mut ledger);
+    assert_eq!(ledger.reserve(FIRST), 10);
+}
+
+#[test]
+fn a_bound_checkout_that_ends_after_the_thaw_returns_to_the_reserve() {
+    let mut ledger = pair();
+    let dead = drawn(&mut ledger, 1, FIRST, 4);
+    freeze(&mut ledger, 1);
+    acted(&mut ledger, 2, reclaim(1, &[(dead, 3)]));
+    thaw(&mut ledger);
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
+    let bound = bound_to(&ledger, 2, 1);
+    acted(&mut ledger, 2, give_back(bound, 3));
+    assert_eq!(ledger.reserve(FIRST), 10);
+}
+
+#[test]
+fn a_reclaimed_checkout_can_be_followed_through_a_second_death() {
+    let mut ledger = pair();
+    let first = drawn(&mut ledger, 1, FIRST, 4);
+    freeze(&mut ledger, 1);
+    acted(&mut ledger, 2, reclaim(1, &[(first, 3)]));
+    freeze(&mut ledger, 2);
+    opened(&mut ledger, 1, 1);
+    // The engine never heard of node 2: it shows the oldest receipt.
+    assert_eq!(acted(&mut ledger, 1, reclaim(1, &[(first, 3)])), ActionOutcome::Done);
+    let bound = bound_to(&ledger, 1, 1);
+    assert_eq!(ledger.allotment(bound).unwrap().bound.unwrap().origin, first);
+    acted(&mut ledger, 1, give_back(bound, 3));
+    assert_eq!(units(&ledger, first), Some(4), "they return to where they were first taken from");
+}
+
+#[test]
+fn a_checkout_of_several_pools_moves_with_all_its_lines() {
+    let mut ledger = pair();
+    let (cpa, asr) = (drawn(&mut ledger, 1, FIRST, 4), drawn(&mut ledger, 1, SECOND, 4));
+    freeze(&mut ledger, 1);
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(cpa, 1), (asr, 2)])), ActionOutcome::Done);
+    let view = ledger.view(NodeId(2));
+    let held: Vec<_> = view.held.iter().map(|it| (it.pool, it.units, it.bound)).collect();
+    let bound = Some(checkout(1));
+    assert_eq!(held, [(FIRST, 1, bound), (SECOND, 2, bound)]);
+}
+
+#[test]
+fn a_live_checkout_is_handed_over_and_its_trace_lives_until_forgotten() {
+    let mut ledger = pair();
+    let from = drawn(&mut ledger, 1, FIRST, 4);
+    let asked = acted(&mut ledger, 2, reclaim(1, &[(from, 1)]));
+    assert_eq!(asked, ActionOutcome::LiveAt { node: NodeId(1) });
+    assert_eq!(acted(&mut ledger, 1, hand_over(1, 2, &[(from, 1)])), ActionOutcome::Done);
+    let bound = bound_to(&ledger, 2, 1);
+    assert_eq!((units(&ledger, from), units(&ledger, bound)), (Some(3), Some(1)));
+    let asked = acted(&mut ledger, 1, reclaim(1, &[(from, 1)]));
+    assert_eq!(asked, ActionOutcome::LiveAt { node: NodeId(2) }, "the old receipt leads on");
+
+    // Back to node 1: the emptied allotment of node 2 stays for its trace.
+    assert_eq!(acted(&mut ledger, 2, hand_over(1, 1, &[(bound, 1)])), ActionOutcome::Done);
+    assert_eq!(units(&ledger, bound), Some(0));
+    let forget = || Action::Forget { checkouts: vec![checkout(1)] };
+    assert_eq!(acted(&mut ledger, 2, forget()), ActionOutcome::Done);
+    assert_eq!(units(&ledger, bound), None);
+    assert_eq!(acted(&mut ledger, 1, forget()), ActionOutcome::Done);
+    assert!(ledger.moved.is_empty(), "{:?}", ledger.moved);
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 6, live: 4, frozen: 0 });
+}
+
+#[test]
+fn a_handed_over_checkout_that_ends_under_a_live_origin_frees_its_units() {
+    let mut ledger = pair();
+    let from = drawn(&mut ledger, 1, FIRST, 4);
+    acted(&mut ledger, 1, hand_over(1, 2, &[(from, 1)]));
+    let bound = bound_to(&ledger, 2, 1);
+    acted(&mut ledger, 2, give_back(bound, 1));
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
+}
+
+#[test]
+fn traces_are_forgotten_with_the_allotment_that_they_start_from() {
+    let mut ledger = pair();
+    let dead = drawn(&mut ledger, 1, FIRST, 4);
+    freeze(&mut ledger, 1);
+    acted(&mut ledger, 2, reclaim(1, &[(dead, 3)]));
+    assert_eq!(ledger.moved.len(), 1);
+    thaw(&mut ledger);
+    assert!(ledger.moved.is_empty());
+}
+
+#[test]
+fn a_cut_makes_the_reserve_negative_until_units_come_back() {
+    let mut ledger = pair();
+    let held = drawn(&mut ledger, 1, FIRST, 8);
+    let cut = install(2, vec![set("all", &[("cpa", 5), ("asr.tier1", 10)])]);
+    assert_eq!(ledger.apply(&cut), Outcome::Installed { serial: 2 });
+    assert_eq!(ledger.apply(&cut), Outcome::Installed { serial: 2 }, "the same again");
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 5, reserve: -3, live: 8, frozen: 0 });
+    assert_eq!(ledger.view(NodeId(1)).overdrawn, [FIRST]);
+    let drawn = ActionOutcome::Drawn { units: 0 };
+    assert_eq!(acted(&mut ledger, 2, draw(FIRST, 1)), drawn);
+    acted(&mut ledger, 1, give_back(held, 4));
+    assert_eq!(ledger.view(NodeId(1)).overdrawn, []);
+    assert_eq!(acted(&mut ledger, 2, draw(FIRST, 9)), ActionOutcome::Drawn { units: 1 });
+}
+
+#[test]
+fn a_set_that_is_no_longer_named_keeps_its_pool_closed_and_opens_again_under_its_number() {
+    let mut ledger = pair();
+    drawn(&mut ledger, 1, FIRST, 2);
+    ledger.apply(&install(2, vec![set("other", &[("cpa", 7)])]));
+    assert_eq!(ledger.pools()[&FIRST].terms.closed, Some(Closed::NotEntitled));
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 0, reserve: -2, live: 2, frozen: 0 });
+    assert_eq!(ledger.pools().len(), 3, "a new set has new pools");
+    ledger.apply(&install(3, vec![set("all", &[("cpa", 4)])]));
+    assert_eq!(ledger.pools()[&FIRST].terms.closed, None);
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 4, reserve: 2, live: 2, frozen: 0 });
+}
+
+#[test]
+fn the_calendar_opens_and_closes_sets_both_ways() {
+    let mut ledger = pair();
+    let rows = [
+        ("2025-12-31", Some(Closed::NotStarted)),
+        ("2026-01-01", None),
+        ("2027-12-31", None),
+        ("2028-01-01", Some(Closed::ContractEnded)),
+        ("2026-11-25", None),
+    ];
+    for (day, closed) in rows {
+        let version = ledger.catalog().version;
+        done(&mut ledger, &Command::Day { day: date(day) });
+        assert_eq!(ledger.pools()[&FIRST].terms.closed, closed, "{day}");
+        assert!(ledger.catalog().version >= version);
+    }
+    let set_name = "all".parse().unwrap();
+    let ended = EventKind::SetChanged { set: set_name, closed: Some(Closed::ContractEnded) };
+    assert!(happened(&ledger, &ended));
+    let (version, events) = (ledger.catalog().version, ledger.events().count());
+    done(&mut ledger, &Command::Day { day: date("2026-11-26") });
+    assert_eq!((ledger.catalog().version, ledger.events().count()), (version, events), "no news");
+}
+
+#[test]
+fn the_event_log_keeps_the_newest_and_its_numbers_show_what_is_missing() {
+    let mut ledger = cluster(&[(1, "east")], vec![]);
+    for _ in 0..EVENTS_MAX {
+        opened(&mut ledger, 1, 1);
+    }
+    assert_eq!(ledger.events().count(), EVENTS_MAX);
+    let numbers: Vec<u64> = ledger.events().map(|event| event.number).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    assert!(numbers[0] > 1);
+}
+
+/// Nodes 1 and 2 in east with live leases, 10 units of two features.
+fn pair() -> Ledger {
+    let sets = vec![set("all", &[("cpa", 10), ("asr.tier1", 10)])];
+    let mut ledger = cluster(&[(1, "east"), (2, "east")], sets);
+    opened(&mut ledger, 1, 1);
+    opened(&mut ledger, 2, 2);
+    ledger
+}
+
+fn totals(ledger: &Ledger) -> PoolTotals {
+    ledger.totals()[&FIRST]
+}
+
+fn acted(ledger: &mut Ledger, node: u64, action: Action) -> ActionOutcome {
+    match operated(ledger, node, &[action]) {
+        Outcome::Operated(outcomes) => outcomes[0].clone(),
+        other => panic!("not operated: {other:?}"),
+    }
+}
+
+fn bound_to(ledger: &Ledger, node: u64, counter: u64) -> AllotmentId {
+    let view = ledger.view(NodeId(node));
+    let held =
+        view.held.iter().find(|held| held.bound == Some(checkout(counter)) && held.units > 0);
+    held.expect("the checkout's units are here").allotment
+}
+
+fn happened(ledger: &Ledger, kind: &EventKind) -> bool {
+    ledger.events().any(|event| event.kind == *kind)
+}
