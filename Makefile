@@ -1,0 +1,53 @@
+# `make help` lists the targets. Each does its own set-up; nothing has to be run before.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo build test sim lint
+
+# Where rustup puts cargo; the shells of services and containers often lack it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Passed to `leasehold demo`: make demo ARGS=--keep
+ARGS ?=
+# Seeds of the simulator: `make test` runs TEST_SEEDS, `make sim` SEEDS.
+TEST_SEEDS ?= 2000
+SEEDS ?= 100000
+
+STAGE := @scripts/stage
+# A shell in which cargo links the cached RocksDB.
+CARGO := bash -c 'set -euo pipefail; . scripts/env; exec cargo "$$@"' cargo
+
+help: ## List the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: ## See it work: one node, 200 engines, a kill -9 (ARGS=--keep leaves it running)
+	@scripts/demo $(ARGS)
+
+build: ## Build the programs
+	$(STAGE) "tools" scripts/setup build
+	$(STAGE) "build" $(CARGO) build --locked --workspace --bins
+
+test: ## Run every test, as CI does
+	@echo "Tests: warm, some minutes; on a new machine RocksDB and all crates are built first (see README.md)"
+	$(STAGE) "tools" scripts/setup test
+	$(STAGE) "programs" $(CARGO) build --locked --workspace --bins
+	$(STAGE) "test programs" $(CARGO) test --locked --workspace --no-run --quiet
+	$(STAGE) "Python client, promtool" scripts/test-tools
+	$(STAGE) "tests, with $(TEST_SEEDS) seeds of the simulator" \
+		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) scripts/test-tools $(CARGO) test --locked --workspace
+
+sim: ## Run the simulator alone (SEEDS=100000)
+	$(STAGE) "tools" scripts/setup build
+	$(STAGE) "simulator, $(SEEDS) seeds" env LEASEHOLD_SIM_SEEDS=$(SEEDS) \
+		$(CARGO) test --locked --package leasehold-sim -- --nocapture
+
+lint: ## Formatting, clippy, crate arrows, docs, dependencies: all without a warning
+	$(STAGE) "tools" scripts/setup lint
+	$(STAGE) "formatting" cargo fmt --all --check
+	$(STAGE) "crate arrows" scripts/check-layering
+	$(STAGE) "links in Markdown" scripts/check-links
+	$(STAGE) "dependencies" scripts/check-dependencies
+	$(STAGE) "shell scripts" scripts/check-shell
+	$(STAGE) "clippy" $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(STAGE) "documentation" env RUSTDOCFLAGS="--deny warnings" \
+		$(CARGO) doc --locked --workspace --no-deps
