@@ -115,6 +115,9 @@ impl Desk {
                 self.effects.push_back(effect);
             }
             ActionOutcome::Refused(ActionRefusal::TooFewUnits) => self.start_cover(now, id),
+            ActionOutcome::Refused(ActionRefusal::LeaseMayRun) => {
+                self.give_up_claim(id, Reason::NotReady.into());
+            }
             ActionOutcome::Refused(_) => self.give_up_claim(id, Reason::ReceiptExpired.into()),
         }
     }

@@ -28,6 +28,8 @@ pub enum Command {
     Operate { node: NodeId, epoch: Epoch, operation: u64, actions: Vec<Action> },
     /// Ends a lease, unless a beat later than `seq` was applied.
     Freeze { node: NodeId, epoch: Epoch, seq: u64 },
+    /// The lease of allotments that were frozen while it might still run has surely ended.
+    Lapse { allotments: Vec<AllotmentId> },
     /// Returns frozen units to the reserve, once every checkout under them must have ended.
     Thaw { allotments: Vec<AllotmentId> },
     /// Takes a node out of the cluster: its allotments freeze like a dead one's.
@@ -120,6 +122,8 @@ pub enum ActionRefusal {
     TooFewUnits,
     #[error("the checkout has ended")]
     CheckoutEnded,
+    #[error("the allotment was frozen while its holder might still lend: ask again later")]
+    LeaseMayRun,
     #[error("the other node has no live lease")]
     NoLease,
     #[error("a number of units must be above zero, and lines name different allotments")]

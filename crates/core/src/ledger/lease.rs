@@ -2,7 +2,7 @@
 
 use super::command::{Beat, Outcome, Refusal};
 use super::event::EventKind;
-use super::{AllotmentState, Lease, Ledger, ThawFrom};
+use super::{AllotmentState, FrozenLease, Lease, Ledger};
 use crate::id::{AllotmentId, Epoch, NodeId, ProcessId};
 
 impl Ledger {
@@ -37,7 +37,7 @@ impl Ledger {
         if contested {
             self.record(EventKind::NodeIdContested { node, process });
         }
-        self.end_lease(node, if lends_no_more { ThawFrom::Freeze } else { ThawFrom::LeaseEnd });
+        self.end_lease(node, if lends_no_more { FrozenLease::Ended } else { FrozenLease::MayRun });
         let epoch = Epoch(self.next_number());
         let opened = Lease { epoch, process, seq: 0, live: true, operation: 0, answer: Vec::new() };
         self.member_mut(node)?.lease = Some(opened);
@@ -69,13 +69,13 @@ impl Ledger {
         if lease.seq != seq {
             return Err(Refusal::Renewed { seq });
         }
-        let units = self.end_lease(node, ThawFrom::Freeze);
+        let units = self.end_lease(node, FrozenLease::Ended);
         self.record(EventKind::LeaseLapsed { node, epoch, units });
         Ok(Outcome::Done)
     }
 
     /// Ends the node's lease, if it lives, and freezes what it holds. Returns the units frozen.
-    pub(super) fn end_lease(&mut self, node: NodeId, thaw_from: ThawFrom) -> u64 {
+    pub(super) fn end_lease(&mut self, node: NodeId, lease_state: FrozenLease) -> u64 {
         let Some(lease) = self.nodes.get_mut(&node).and_then(|member| member.lease.as_mut()) else {
             return 0;
         };
@@ -87,11 +87,22 @@ impl Ledger {
         let mut units = 0;
         for allotment in self.allotments.values_mut() {
             if allotment.node == node && allotment.state == AllotmentState::Live {
-                allotment.state = AllotmentState::Frozen(thaw_from);
+                allotment.state = AllotmentState::Frozen(lease_state);
                 units += allotment.units;
             }
         }
         units
+    }
+
+    /// The leader has waited for the end of the leases that these were frozen with.
+    pub(super) fn lapse(&mut self, allotments: &[AllotmentId]) {
+        for id in allotments {
+            if let Some(allotment) = self.allotments.get_mut(id)
+                && allotment.state == AllotmentState::Frozen(FrozenLease::MayRun)
+            {
+                allotment.state = AllotmentState::Frozen(FrozenLease::Ended);
+            }
+        }
     }
 
     pub(super) fn thaw(&mut self, allotments: &[AllotmentId]) {
@@ -99,7 +110,7 @@ impl Ledger {
             let frozen = self
                 .allotments
                 .get(id)
-                .is_some_and(|allotment| allotment.state != AllotmentState::Live);
+                .is_some_and(|it| it.state == AllotmentState::Frozen(FrozenLease::Ended));
             if !frozen {
                 continue;
             }

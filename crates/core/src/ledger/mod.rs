@@ -99,16 +99,18 @@ pub struct Allotment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AllotmentState {
     Live,
-    Frozen(ThawFrom),
+    Frozen(FrozenLease),
 }
 
-/// What the wait before a thaw counts from.
+/// What is known of the lease that an allotment was frozen with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ThawFrom {
-    /// The freeze: by then the lease had ended, or the process that held it was gone.
-    Freeze,
-    /// The later of the freeze and the old lease's end: its process may still be lending.
-    LeaseEnd,
+pub enum FrozenLease {
+    /// It had ended, or the process that held it was gone: its checkouts may move, and once they
+    /// all must have ended the units thaw.
+    Ended,
+    /// Its process may still be lending, and lend a unit anew that a checkout was moved with:
+    /// nothing moves before the lease has surely ended.
+    MayRun,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +150,10 @@ impl Ledger {
                 self.operate(*node, *epoch, *operation, actions)
             }
             Command::Freeze { node, epoch, seq } => self.freeze(*node, *epoch, *seq),
+            Command::Lapse { allotments } => {
+                self.lapse(allotments);
+                Ok(Outcome::Done)
+            }
             Command::Thaw { allotments } => {
                 self.thaw(allotments);
                 Ok(Outcome::Done)
@@ -186,7 +192,7 @@ impl Ledger {
     fn remove(&mut self, node: NodeId) -> Result<Outcome, Refusal> {
         let member = self.member_mut(node)?;
         member.removed = true;
-        self.end_lease(node, ThawFrom::LeaseEnd);
+        self.end_lease(node, FrozenLease::MayRun);
         self.record(EventKind::Removed { node });
         Ok(Outcome::Done)
     }

@@ -6,7 +6,7 @@
 
 use super::command::{ActionOutcome, ActionRefusal, LoanLine};
 use super::operate::Holder;
-use super::{AllotmentState, Bound, Ledger};
+use super::{AllotmentState, Bound, FrozenLease, Ledger};
 use crate::id::{AllotmentId, CheckoutId, NodeId};
 
 impl Ledger {
@@ -21,9 +21,13 @@ impl Ledger {
         for line in lines {
             let at = self.follow(line.allotment, checkout)?;
             let allotment = self.allotments.get(&at).ok_or(ActionRefusal::UnknownAllotment)?;
-            if allotment.state == AllotmentState::Live {
+            match allotment.state {
                 // One live line is enough: its node knows the whole checkout.
-                return Ok(ActionOutcome::LiveAt { node: allotment.node });
+                AllotmentState::Live => return Ok(ActionOutcome::LiveAt { node: allotment.node }),
+                AllotmentState::Frozen(FrozenLease::MayRun) => {
+                    return Err(ActionRefusal::LeaseMayRun);
+                }
+                AllotmentState::Frozen(FrozenLease::Ended) => {}
             }
             if allotment.bound.is_some_and(|bound| bound.checkout != checkout) {
                 return Err(ActionRefusal::NotYours);

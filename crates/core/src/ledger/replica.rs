@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::command::{Command, Outcome};
-use super::{AllotmentState, Ledger, ThawFrom};
+use super::{AllotmentState, FrozenLease, Ledger};
 use crate::id::{AllotmentId, Epoch, NodeId};
 use crate::time::Moment;
 
@@ -22,7 +22,7 @@ pub struct Replica {
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     beats: BTreeMap<NodeId, BeatNote>,
-    frozen: BTreeMap<AllotmentId, Moment>,
+    frozen: BTreeMap<AllotmentId, (FrozenLease, Moment)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,11 @@ impl Notes {
         Some((note.seq, note.at))
     }
 
-    /// From when the wait before a thaw counts.
+    /// From when the wait before a thaw counts; of an allotment whose lease may still run, when
+    /// that has ended.
     #[must_use]
     pub fn frozen(&self, allotment: AllotmentId) -> Option<Moment> {
-        self.frozen.get(&allotment).copied()
+        self.frozen.get(&allotment).map(|(_, from)| *from)
     }
 
     fn take(&mut self, ledger: &Ledger, now: Moment) {
@@ -75,19 +76,19 @@ impl Notes {
         let lease_ms = ledger.timings().map_or(0, |timings| timings.end_lease_after_ms());
         self.frozen.retain(|id, _| ledger.allotment(*id).is_some());
         for (id, allotment) in ledger.allotments() {
-            let AllotmentState::Frozen(thaw_from) = allotment.state else { continue };
-            if self.frozen.contains_key(id) {
+            let AllotmentState::Frozen(lease_state) = allotment.state else { continue };
+            if self.frozen.get(id).is_some_and(|(noted, _)| *noted == lease_state) {
                 continue;
             }
-            let from = match thaw_from {
-                ThawFrom::Freeze => now,
-                ThawFrom::LeaseEnd => {
+            let from = match lease_state {
+                FrozenLease::Ended => now,
+                FrozenLease::MayRun => {
                     let noted = self.beat(allotment.node, allotment.epoch);
                     let beaten_at = noted.map_or(now, |(_, at)| at);
                     now.max(beaten_at + lease_ms)
                 }
             };
-            self.frozen.insert(*id, from);
+            self.frozen.insert(*id, (lease_state, from));
         }
     }
 

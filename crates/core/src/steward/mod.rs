@@ -20,7 +20,7 @@ use crate::desk::message::{BeatAnswer, Operated, Operation, Report, Ticket, Want
 use crate::entitlement::Date;
 use crate::id::{AllotmentId, Epoch, NodeId};
 use crate::ledger::command::{Beat, Command, Outcome};
-use crate::ledger::{AllotmentState, Replica};
+use crate::ledger::{AllotmentState, FrozenLease, Replica};
 use crate::limits::ACTIONS_PER_OPERATION_MAX;
 use crate::time::{Moment, Now};
 use message::{Answer, BeatRequest, Effect, OpenAnswer, OpenRequest};
@@ -239,6 +239,7 @@ impl Steward {
             self.own = None;
         }
         let mut commands = overdue_leases(now, replica);
+        commands.extend(overdue_lapse(now, replica));
         commands.extend(overdue_thaw(now, replica));
         commands.extend(new_day(now, replica));
         if commands.is_empty() {
@@ -282,19 +283,25 @@ fn overdue_leases(now: Now, replica: &Replica) -> Vec<Command> {
     .collect()
 }
 
+/// Allotments that were frozen while their lease might still run, and now has ended.
+fn overdue_lapse(now: Now, replica: &Replica) -> Option<Command> {
+    let allotments = frozen_for(now, replica, FrozenLease::MayRun, 0);
+    (!allotments.is_empty()).then_some(Command::Lapse { allotments })
+}
+
 /// Frozen allotments under which every checkout must have ended.
 fn overdue_thaw(now: Now, replica: &Replica) -> Option<Command> {
     let wait_ms = replica.ledger.timings()?.thaw_after_ms();
-    let allotments: Vec<AllotmentId> = replica
-        .ledger
-        .allotments()
-        .filter(|(_, allotment)| allotment.state != AllotmentState::Live)
-        .filter(|(id, _)| {
-            replica.notes.frozen(**id).is_some_and(|from| from + wait_ms <= now.steady)
-        })
-        .map(|(id, _)| *id)
-        .collect();
+    let allotments = frozen_for(now, replica, FrozenLease::Ended, wait_ms);
     (!allotments.is_empty()).then_some(Command::Thaw { allotments })
+}
+
+fn frozen_for(now: Now, replica: &Replica, lease: FrozenLease, ms: u64) -> Vec<AllotmentId> {
+    let frozen = replica.ledger.allotments().filter(|(id, allotment)| {
+        allotment.state == AllotmentState::Frozen(lease)
+            && replica.notes.frozen(**id).is_some_and(|from| from + ms <= now.steady)
+    });
+    frozen.map(|(id, _)| *id).collect()
 }
 
 fn new_day(now: Now, replica: &Replica) -> Option<Command> {

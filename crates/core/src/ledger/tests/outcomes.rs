@@ -2,9 +2,9 @@
 
 use super::fixture::*;
 use crate::id::{AllotmentId, Epoch, NodeId};
-use crate::ledger::command::{Action, ActionOutcome, Beat, Command, Outcome};
+use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, Beat, Command, Outcome};
 use crate::ledger::event::EventKind;
-use crate::ledger::{AllotmentState, Closed, Ledger, PoolTotals, ThawFrom};
+use crate::ledger::{AllotmentState, Closed, FrozenLease, Ledger, PoolTotals};
 use crate::limits::EVENTS_MAX;
 
 #[test]
@@ -52,11 +52,11 @@ fn a_new_epoch_freezes_the_old_one_from_when_its_process_lends_no_more() {
     // Who opens, whether the old process is proven gone, whether the old lease lives; then
     // what the thaw counts from (`None`: the lease had ended by a freeze), and the alarm.
     let rows = [
-        ("the same process", 1, None, true, ThawFrom::Freeze, false),
-        ("another, the old one proven gone", 2, Some(1), true, ThawFrom::Freeze, false),
-        ("another", 2, None, true, ThawFrom::LeaseEnd, true),
-        ("another, a third one proven gone", 2, Some(3), true, ThawFrom::LeaseEnd, true),
-        ("another, after a freeze", 2, None, false, ThawFrom::Freeze, false),
+        ("the same process", 1, None, true, FrozenLease::Ended, false),
+        ("another, the old one proven gone", 2, Some(1), true, FrozenLease::Ended, false),
+        ("another", 2, None, true, FrozenLease::MayRun, true),
+        ("another, a third one proven gone", 2, Some(3), true, FrozenLease::MayRun, true),
+        ("another, after a freeze", 2, None, false, FrozenLease::Ended, false),
     ];
     for (what, by, gone, is_live, thaw_from, is_contested) in rows {
         let mut ledger = cluster(&[(1, "east")], vec![set("all", &[("cpa", 10)])]);
@@ -112,9 +112,28 @@ fn a_removed_node_freezes_like_a_dead_one_whose_process_may_still_lend() {
     let allotment = drawn(&mut ledger, 1, FIRST, 4);
     done(&mut ledger, &Command::Remove { node: NodeId(1) });
     let state = ledger.allotment(allotment).unwrap().state;
-    assert_eq!(state, AllotmentState::Frozen(ThawFrom::LeaseEnd));
+    assert_eq!(state, AllotmentState::Frozen(FrozenLease::MayRun));
     assert_eq!(totals(&ledger).reserve, 6, "nothing is free at once");
     assert!(happened(&ledger, &EventKind::Removed { node: NodeId(1) }));
+}
+
+/// The holder may lend a unit anew once a checkout expires at its desk; had the checkout moved with
+/// the same unit meanwhile, two engines would use it.
+#[test]
+fn nothing_moves_or_thaws_before_the_lease_it_was_frozen_with_has_ended() {
+    let mut ledger = pair();
+    let contested = drawn(&mut ledger, 1, FIRST, 4);
+    done(&mut ledger, &Command::Remove { node: NodeId(1) });
+    let refused = ActionOutcome::Refused(ActionRefusal::LeaseMayRun);
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(contested, 3)])), refused);
+    done(&mut ledger, &Command::Thaw { allotments: vec![contested] });
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 6, live: 0, frozen: 4 });
+    for _ in 0..2 {
+        done(&mut ledger, &Command::Lapse { allotments: vec![contested] });
+    }
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(contested, 3)])), ActionOutcome::Done);
+    done(&mut ledger, &Command::Thaw { allotments: vec![contested] });
+    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
 }
 
 #[test]

@@ -130,6 +130,7 @@ fn a_reclaim_or_hand_over_with_one_bad_line_moves_no_line() {
 }
 
 const REFUSALS: usize = 12;
+/// All but `LeaseMayRun`, whose story is told in `outcomes`.
 const ACTION_REFUSALS: usize = 8;
 
 /// Exhaustive, so that a new refusal asks for its row here.
@@ -158,6 +159,7 @@ fn action_name_of(refusal: ActionRefusal) -> &'static str {
         ActionRefusal::NotYours => "NotYours",
         ActionRefusal::TooFewUnits => "TooFewUnits",
         ActionRefusal::CheckoutEnded => "CheckoutEnded",
+        ActionRefusal::LeaseMayRun => "LeaseMayRun",
         ActionRefusal::NoLease => "NoLease",
         ActionRefusal::Malformed => "Malformed",
     }
