@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::fixture::*;
 use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, PoolId, ProcessId};
 use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, Command, LoanLine, Outcome};
-use crate::ledger::{AllotmentState, Ledger, check_transition};
+use crate::ledger::{AllotmentState, FrozenLease, Ledger, check_transition};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
@@ -53,6 +53,10 @@ enum Step {
         from: usize,
         most: usize,
     },
+    Lapse {
+        from: usize,
+        most: usize,
+    },
     Remove {
         node: u64,
     },
@@ -87,6 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(node, actions, is_stale)| Step::Operate { node, actions, is_stale }),
         2 => (node.clone(), 0..2_u64).prop_map(|(node, behind)| Step::Freeze { node, behind }),
         2 => (0..8_usize, 1..4_usize).prop_map(|(from, most)| Step::Thaw { from, most }),
+        2 => (0..8_usize, 1..4_usize).prop_map(|(from, most)| Step::Lapse { from, most }),
         1 => node.prop_map(|node| Step::Remove { node: node.max(NODES - 1) }),
         1 => prop::array::uniform3(1..30_u64).prop_map(|units| Step::Entitle { units }),
         1 => (2026..=2028_u16).prop_map(|year| Step::Day { year }),
@@ -180,11 +185,8 @@ impl Run {
                 let seq = seq.saturating_sub(behind);
                 Command::Freeze { node: NodeId(node), epoch, seq }
             }
-            Step::Thaw { from, most } => {
-                let frozen = self.ledger.allotments().filter(|(_, it)| is_frozen(it.state));
-                let allotments = frozen.map(|(id, _)| *id).skip(from).take(most).collect();
-                Command::Thaw { allotments }
-            }
+            Step::Thaw { from, most } => Command::Thaw { allotments: self.frozen(from, most) },
+            Step::Lapse { from, most } => Command::Lapse { allotments: self.frozen(from, most) },
             Step::Remove { node } => Command::Remove { node: NodeId(node) },
             Step::Entitle { units } => {
                 self.serial += 1;
@@ -193,6 +195,11 @@ impl Run {
             Step::Day { year } => Command::Day { day: date(&format!("{year}-06-01")) },
             Step::Repeat { .. } => unreachable!("taken before"),
         }
+    }
+
+    fn frozen(&self, from: usize, most: usize) -> Vec<AllotmentId> {
+        let frozen = self.ledger.allotments().filter(|(_, it)| is_frozen(it.state));
+        frozen.map(|(id, _)| *id).skip(from).take(most).collect()
     }
 
     fn action(&self, step: &ActionStep) -> Action {
@@ -233,7 +240,7 @@ struct Loan {
     epoch: Epoch,
     pool: PoolId,
     units: u64,
-    is_frozen: bool,
+    state: AllotmentState,
     /// The checkout that they belong to, and where they were first taken from.
     bound: Option<(CheckoutId, AllotmentId)>,
 }
@@ -252,19 +259,32 @@ type Acted = Result<ActionOutcome, ActionRefusal>;
 impl Model {
     fn follow(&mut self, before: &Ledger, command: &Command, outcome: &Outcome) {
         match (command, outcome) {
-            (Command::Open { node, process, .. }, Outcome::Opened { epoch }) => {
+            (Command::Open { node, process, gone, .. }, Outcome::Opened { epoch }) => {
                 if self.leases.get(node) != Some(&(*epoch, *process)) {
-                    self.end(*node);
+                    let holder = self.leases.get(node).map(|(_, holder)| *holder);
+                    let is_over = holder == Some(*process) || holder == *gone;
+                    let lease = if is_over { FrozenLease::Ended } else { FrozenLease::MayRun };
+                    self.end(*node, lease);
                     self.number += 1;
                     assert_eq!(epoch.0, self.number, "the next number");
                     self.leases.insert(*node, (*epoch, *process));
                 }
             }
-            (Command::Freeze { node, .. } | Command::Remove { node }, Outcome::Done) => {
-                self.end(*node);
+            (Command::Freeze { node, .. }, Outcome::Done) => self.end(*node, FrozenLease::Ended),
+            (Command::Remove { node }, Outcome::Done) => self.end(*node, FrozenLease::MayRun),
+            (Command::Lapse { allotments }, Outcome::Done) => {
+                for id in allotments {
+                    if let Some(loan) = self.loans.get_mut(id).filter(|it| is_frozen(it.state)) {
+                        loan.state = AllotmentState::Frozen(FrozenLease::Ended);
+                    }
+                }
             }
             (Command::Thaw { allotments }, Outcome::Done) => {
                 for id in allotments {
+                    let ended = AllotmentState::Frozen(FrozenLease::Ended);
+                    if self.loans.get(id).is_none_or(|it| it.state != ended) {
+                        continue;
+                    }
                     self.loans.remove(id);
                     self.went.retain(|(from, _), _| from != id);
                 }
@@ -282,9 +302,11 @@ impl Model {
         }
     }
 
-    fn end(&mut self, node: NodeId) {
+    fn end(&mut self, node: NodeId, lease: FrozenLease) {
         self.leases.remove(&node);
-        self.loans.values_mut().filter(|it| it.node == node).for_each(|it| it.is_frozen = true);
+        let live = |it: &&mut Loan| it.node == node && !is_frozen(it.state);
+        let frozen = AllotmentState::Frozen(lease);
+        self.loans.values_mut().filter(live).for_each(|it| it.state = frozen);
     }
 
     fn act(&mut self, before: &Ledger, node: NodeId, epoch: Epoch, action: &Action) -> Acted {
@@ -313,14 +335,20 @@ impl Model {
             return Err(ActionRefusal::NotServedHere);
         }
         let units = units.min(terms.entitled.saturating_sub(self.lent(pool)));
-        let own = self
-            .loans
-            .values_mut()
-            .find(|it| it.node == node && it.pool == pool && !it.is_frozen && it.bound.is_none());
+        let own = self.loans.values_mut().find(|it| {
+            it.node == node && it.pool == pool && !is_frozen(it.state) && it.bound.is_none()
+        });
         match own {
             Some(loan) => loan.units += units,
             None if units > 0 => {
-                self.lend(Loan { node, epoch, pool, units, is_frozen: false, bound: None });
+                self.lend(Loan {
+                    node,
+                    epoch,
+                    pool,
+                    units,
+                    state: AllotmentState::Live,
+                    bound: None,
+                });
             }
             None => {}
         }
@@ -335,7 +363,7 @@ impl Model {
         loan.units = loan.units.checked_sub(units).ok_or(ActionRefusal::TooFewUnits)?;
         let (left, bound) = (loan.units, loan.bound);
         if let Some((_, origin)) = bound {
-            if let Some(origin) = self.loans.get_mut(&origin).filter(|it| it.is_frozen) {
+            if let Some(origin) = self.loans.get_mut(&origin).filter(|it| is_frozen(it.state)) {
                 origin.units += units;
             }
             if left == 0 {
@@ -363,8 +391,11 @@ impl Model {
                 }
             }
             let loan = self.loans.get(&at).ok_or(ActionRefusal::UnknownAllotment)?;
-            if !loan.is_frozen {
+            if !is_frozen(loan.state) {
                 return Ok(ActionOutcome::LiveAt { node: loan.node });
+            }
+            if loan.state == AllotmentState::Frozen(FrozenLease::MayRun) {
+                return Err(ActionRefusal::LeaseMayRun);
             }
             if loan.bound.is_some_and(|(owner, _)| owner != checkout) {
                 return Err(ActionRefusal::NotYours);
@@ -413,14 +444,15 @@ impl Model {
         let origin = loan.bound.map_or(from, |(_, origin)| origin);
         let pool = loan.pool;
         let bound = Some((checkout, origin));
-        let id = self.lend(Loan { node, epoch, pool, units, is_frozen: false, bound });
+        let id = self.lend(Loan { node, epoch, pool, units, state: AllotmentState::Live, bound });
         self.went.insert((from, checkout), id);
     }
 
     fn forget(&mut self, node: NodeId, checkouts: &[CheckoutId]) {
         let loans = &self.loans;
-        let is_own =
-            |id: &AllotmentId| loans.get(id).is_some_and(|it| it.node == node && !it.is_frozen);
+        let is_own = |id: &AllotmentId| {
+            loans.get(id).is_some_and(|it| it.node == node && !is_frozen(it.state))
+        };
         let gone: Vec<_> = self
             .went
             .keys()
@@ -437,7 +469,7 @@ impl Model {
 
     fn own(&mut self, node: NodeId, id: AllotmentId) -> Result<&mut Loan, ActionRefusal> {
         let loan = self.loans.get_mut(&id).ok_or(ActionRefusal::UnknownAllotment)?;
-        if loan.node != node || loan.is_frozen {
+        if loan.node != node || is_frozen(loan.state) {
             return Err(ActionRefusal::NotYours);
         }
         Ok(loan)
@@ -460,9 +492,8 @@ impl Model {
             .allotments()
             .map(|(id, it)| {
                 let bound = it.bound.map(|bound| (bound.checkout, bound.origin));
-                let is_frozen = is_frozen(it.state);
                 let (node, epoch, pool, units) = (it.node, it.epoch, it.pool, it.units);
-                (*id, Loan { node, epoch, pool, units, is_frozen, bound })
+                (*id, Loan { node, epoch, pool, units, state: it.state, bound })
             })
             .collect();
         assert_eq!(loans, self.loans, "after {command:?}");
