@@ -1,0 +1,249 @@
+//! The handle that the node holds: start, read, observe, stop.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use leasehold_clock::Clock;
+use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_core::ledger::Replica;
+use leasehold_proto::internal::v1::Header;
+use leasehold_proto::internal::v1::raft_server::RaftServer;
+use leasehold_storage::DataDirectory;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{InitializeError as Refused, RaftError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::error::{FatalError, InitializeError, StartError};
+use crate::log::LogAdapter;
+use crate::machine::{Machine, MachineAdapter};
+use crate::peers::{Connect, Network, RaftService, Route, server};
+use crate::types::{Peer, Raft};
+use crate::watchdog::{Leadership, Metrics, MetricsReceiver, Watchdog};
+
+/// One node's part in the replicated ledger. Clones share it.
+#[derive(Clone)]
+pub struct Consensus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: NodeId,
+    raft: Raft,
+    machine: Arc<Machine>,
+    cluster: watch::Sender<Option<ClusterId>>,
+    leadership: watch::Receiver<Leadership>,
+    fatal: watch::Receiver<Option<FatalError>>,
+    metrics: MetricsReceiver,
+    /// Who still has the data directory open.
+    open: TaskTracker,
+    watchdog: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What an operator wants to see. Indexes count log entries from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub term: u64,
+    pub leader: Option<NodeId>,
+    pub last_log: Option<u64>,
+    pub applied: Option<u64>,
+    pub snapshot: Option<u64>,
+    pub voters: BTreeMap<NodeId, Peer>,
+    pub learners: BTreeMap<NodeId, Peer>,
+    /// On the leader: the last entry that each other node is known to have.
+    pub matched: BTreeMap<NodeId, Option<u64>>,
+}
+
+impl Consensus {
+    /// Takes up the state on disk and joins in.
+    ///
+    /// The ledger is brought back from the newest snapshot and the log; until then it is empty.
+    ///
+    /// # Errors
+    /// The settings can't work, or the state on disk is damaged or of another node.
+    pub async fn start(
+        config: Config,
+        directory: &DataDirectory,
+        clock: Clock,
+        connect: Connect,
+    ) -> Result<Self, StartError> {
+        let raft_config = Arc::new(config.to_openraft()?);
+        if directory.node() != config.node {
+            let (configured, stamped) = (config.node, directory.node());
+            return Err(StartError::OtherNode { configured, stamped });
+        }
+        let (log, snapshots) = (directory.open_log()?, directory.open_snapshots()?);
+        let open = TaskTracker::new();
+        let machine = Arc::new(Machine::new(clock));
+        let cluster = watch::Sender::new(config.cluster.or(directory.cluster()));
+        let route = Route { node: config.node, cluster: cluster.subscribe() };
+        let adapter =
+            MachineAdapter::new(Arc::clone(&machine), snapshots, log.clone(), open.token());
+        let raft = Raft::build(
+            config.node.0,
+            raft_config,
+            Network::new(route, connect),
+            LogAdapter::new(log.clone(), open.token()),
+            adapter,
+        )
+        .await
+        .map_err(|error| StartError::Recovery { reason: error.to_string() })?;
+
+        let (leadership, leadership_seen) = watch::channel(Leadership::default());
+        let (fatal, fatal_seen) = watch::channel(None);
+        let watchdog = Watchdog {
+            node: config.node,
+            log,
+            stall_max: config.disk_stall_max,
+            metrics: raft.metrics(),
+            leadership,
+            fatal,
+        };
+        let inner = Inner {
+            node: config.node,
+            metrics: raft.metrics(),
+            machine,
+            cluster,
+            leadership: leadership_seen,
+            fatal: fatal_seen,
+            watchdog: Mutex::new(Some(open.spawn(watchdog.run()))),
+            open,
+            raft,
+        };
+        inner.raft.run();
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Founds a cluster of `members`, this node among them. Once in a cluster's life, at one node.
+    ///
+    /// # Errors
+    /// The node has a log already, or is not among the members.
+    pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<(), InitializeError> {
+        let members: BTreeMap<u64, Peer> =
+            members.into_iter().map(|(node, peer)| (node.0, peer)).collect();
+        self.raft().initialize(members).await.map_err(|error| match error {
+            RaftError::APIError(Refused::NotAllowed(_)) => InitializeError::AlreadyInitialized,
+            RaftError::APIError(Refused::NotInMembers(_)) => {
+                InitializeError::NotAMember { node: self.inner.node }
+            }
+            RaftError::Fatal(_) => InitializeError::Stopped,
+        })
+    }
+
+    /// Whether this node is part of a founded cluster: it has entries or a vote on disk.
+    ///
+    /// # Errors
+    /// Consensus has stopped on this node.
+    pub async fn is_initialized(&self) -> Result<bool, InitializeError> {
+        self.raft().is_initialized().await.map_err(|_| InitializeError::Stopped)
+    }
+
+    /// Names the cluster whose messages this node takes, once it has founded or joined it.
+    pub fn set_cluster(&self, cluster: ClusterId) {
+        self.inner.cluster.send_replace(Some(cluster));
+    }
+
+    /// Reads the ledger as this node has applied it, which may lag behind the leader. Nothing is
+    /// applied meanwhile, so `reader` must be quick.
+    pub fn read<T>(&self, reader: impl FnOnce(&Replica) -> T) -> T {
+        self.inner.machine.read(reader)
+    }
+
+    /// The number of applied log entries. Changes after the change can be read.
+    #[must_use]
+    pub fn subscribe_applied(&self) -> watch::Receiver<u64> {
+        self.inner.machine.subscribe_applied()
+    }
+
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        status_of(&self.inner.metrics.borrow_watched())
+    }
+
+    /// Resolves if consensus fails on this node, never otherwise. The process must then end, with
+    /// a failure, so that whoever supervises it starts it anew.
+    pub async fn fatal(&self) -> FatalError {
+        let mut fatal = self.inner.fatal.clone();
+        let failed = fatal.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
+        match failed {
+            Some(cause) => cause,
+            // The watchdog has ended by request.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The service that takes the other nodes' messages.
+    #[must_use]
+    pub fn peer_service(&self) -> RaftServer<RaftService> {
+        server(self.route(), self.inner.raft.clone())
+    }
+
+    /// What a message to another node of the cluster begins with; `None` while this node belongs
+    /// to none.
+    #[must_use]
+    pub fn header(&self, to: NodeId) -> Option<Header> {
+        self.route().header(to)
+    }
+
+    /// Checks that a message is meant for this node of this cluster.
+    ///
+    /// # Errors
+    /// Says for whom it was.
+    #[allow(clippy::result_large_err)] // tonic's own error type.
+    pub fn check_header(&self, header: Option<&Header>) -> Result<(), tonic::Status> {
+        self.route().check(header)
+    }
+
+    fn route(&self) -> Route {
+        Route { node: self.inner.node, cluster: self.inner.cluster.subscribe() }
+    }
+
+    /// Stops. On return everything is on disk and the data directory is closed.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft().shutdown().await {
+            tracing::error!(%error, "the Raft core did not stop in order");
+        }
+        let watchdog = self.inner.watchdog.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = async { Some(watchdog?.await) }.await {
+            tracing::error!(%error, "the watchdog did not stop in order");
+        }
+        self.inner.open.close();
+        self.inner.open.wait().await;
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consensus").field("node", &self.inner.node).finish_non_exhaustive()
+    }
+}
+
+fn status_of(metrics: &Metrics) -> Status {
+    let membership = metrics.membership_config.membership();
+    let peers = |ids: Vec<u64>| {
+        let known = ids.into_iter().filter_map(|id| Some((id, membership.get_node(&id)?)));
+        known.map(|(id, peer)| (NodeId(id), peer.clone())).collect()
+    };
+    let replication = metrics.replication.iter().flatten();
+    Status {
+        term: metrics.current_term,
+        leader: metrics.current_leader.map(NodeId),
+        last_log: metrics.last_log_index,
+        applied: metrics.last_applied.map(|id| id.index()),
+        snapshot: metrics.snapshot.map(|id| id.index()),
+        voters: peers(membership.voter_ids().collect()),
+        learners: peers(membership.learner_ids().collect()),
+        matched: replication.map(|(id, at)| (NodeId(*id), at.map(|at| at.index()))).collect(),
+    }
+}

@@ -1,0 +1,210 @@
+//! Sending to peers. A failure of transport is an error, never an answer: above all, a peer that
+//! can't be reached has granted nothing.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use leasehold_core::id::NodeId;
+use leasehold_proto::internal::v1::raft_client::RaftClient;
+use leasehold_proto::internal::v1::{Header, RaftRequest, RaftResponse, SnapshotChunk};
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::{RPCOption, RPCTypes};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory, network::v2::RaftNetworkV2};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use super::{CHUNK_BYTES, Connect, Description, MESSAGE_BYTES_MAX, Route};
+use crate::codec;
+use crate::types::{Peer, Snapshot, SnapshotData, TypeConfig, Vote};
+
+type RpcError = RPCError<TypeConfig>;
+
+/// Gives openraft a client for each peer; they share the peer's one channel.
+pub(crate) struct Network {
+    route: Route,
+    connect: Connect,
+    channels: BTreeMap<u64, (Peer, Channel)>,
+}
+
+impl Network {
+    pub(crate) fn new(route: Route, connect: Connect) -> Self {
+        Self { route, connect, channels: BTreeMap::new() }
+    }
+
+    fn channel(&mut self, target: u64, peer: &Peer) -> Result<Channel, tonic::transport::Error> {
+        if let Some((known, channel)) = self.channels.get(&target)
+            && known == peer
+        {
+            return Ok(channel.clone());
+        }
+        let channel = (self.connect)(NodeId(target), peer)?;
+        self.channels.insert(target, (peer.clone(), channel.clone()));
+        Ok(channel)
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: u64, node: &Peer) -> PeerClient {
+        let client = self.channel(target, node).map(|channel| {
+            RaftClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        });
+        PeerClient { route: self.route.clone(), target, client }
+    }
+}
+
+/// One peer, for one of openraft's tasks.
+pub(crate) struct PeerClient {
+    route: Route,
+    target: u64,
+    /// An address that is none stays an error until the membership corrects it.
+    client: Result<RaftClient<Channel>, tonic::transport::Error>,
+}
+
+impl PeerClient {
+    fn open(&self) -> Result<(RaftClient<Channel>, Header), RpcError> {
+        let client = self.client.as_ref().map_err(Unreachable::new)?;
+        let header = self.route.header(NodeId(self.target));
+        let header = header
+            .ok_or_else(|| Unreachable::from_string("this node belongs to no cluster yet"))?;
+        Ok((client.clone(), header))
+    }
+
+    async fn call<Q, A, F, R>(
+        &self,
+        kind: RPCTypes,
+        within: Duration,
+        request: &Q,
+        send: F,
+    ) -> Result<A, RpcError>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+        F: FnOnce(RaftClient<Channel>, RaftRequest) -> R,
+        R: Future<Output = Result<Response<RaftResponse>, Status>>,
+    {
+        let (client, header) = self.open()?;
+        let payload = codec::encode(request).map_err(|error| NetworkError::new(&error))?;
+        let request = RaftRequest { header: Some(header), payload: payload.into() };
+        let answer = tokio::time::timeout(within, send(client, request)).await;
+        self.read(kind, within, answer)
+    }
+
+    fn read<A: DeserializeOwned>(
+        &self,
+        kind: RPCTypes,
+        within: Duration,
+        answer: Result<Result<Response<RaftResponse>, Status>, tokio::time::error::Elapsed>,
+    ) -> Result<A, RpcError> {
+        let Ok(answer) = answer else {
+            let (id, target) = (self.route.node.0, self.target);
+            return Err(Timeout { action: kind, id, target, timeout: within }.into());
+        };
+        let response = answer.map_err(|status| rpc_error(&status))?.into_inner();
+        codec::decode(&response.payload, "an answer of a peer")
+            .map_err(|error| NetworkError::new(&error).into())
+    }
+}
+
+fn rpc_error(status: &Status) -> RpcError {
+    if status.code() == Code::Unavailable || status.code() == Code::FailedPrecondition {
+        // Nothing there that would listen: wait before the next attempt.
+        Unreachable::new(status).into()
+    } else {
+        NetworkError::new(status).into()
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for PeerClient {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        let send = async |mut client: RaftClient<Channel>, request| client.append(request).await;
+        self.call(RPCTypes::AppendEntries, option.hard_ttl(), &request, send).await
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let send = async |mut client: RaftClient<Channel>, request| client.vote(request).await;
+        self.call(RPCTypes::Vote, option.hard_ttl(), &request, send).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let send = async |mut client: RaftClient<Channel>, request| client.pre_vote(request).await;
+        self.call(RPCTypes::Vote, option.hard_ttl(), &request, send).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let (mut client, header) = self.open()?;
+        let description = codec::encode(&Description::new(vote, snapshot.meta))
+            .map_err(|error| NetworkError::new(&error))?;
+        let chunks = chunks(header, description, snapshot.snapshot);
+        let within = option.hard_ttl();
+        let sent = tokio::time::timeout(within, client.snapshot(futures::stream::iter(chunks)));
+        tokio::select! {
+            biased;
+            closed = cancel => Err(closed.into()),
+            answer = sent => Ok(self.read(RPCTypes::InstallSnapshot, within, answer)?),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        let send =
+            async |mut client: RaftClient<Channel>, request| client.transfer_leader(request).await;
+        self.call(RPCTypes::TransferLeader, option.hard_ttl(), &request, send).await
+    }
+}
+
+/// The pieces of a snapshot; at least one, which says what they make up.
+fn chunks(
+    header: Header,
+    description: Vec<u8>,
+    content: SnapshotData,
+) -> impl Iterator<Item = SnapshotChunk> + Send + 'static {
+    let content = tonic::codegen::Bytes::from(content);
+    let first = SnapshotChunk {
+        header: Some(header),
+        description: description.into(),
+        content_bytes: content.len() as u64,
+        ..SnapshotChunk::default()
+    };
+    let starts = (0..content.len()).step_by(CHUNK_BYTES);
+    let rest = starts.map(move |start| SnapshotChunk {
+        content: content.slice(start..content.len().min(start + CHUNK_BYTES)),
+        ..SnapshotChunk::default()
+    });
+    std::iter::once(first).chain(rest)
+}

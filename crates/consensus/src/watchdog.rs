@@ -1,0 +1,112 @@
+//! Watches the Raft core and the disk: who leads, and whether this node must end.
+//!
+//! openraft's core is a task: when it dies the process lives on and answers nothing. So someone
+//! has to look, and whoever owns the process has to end it.
+
+use std::time::Duration;
+
+use leasehold_core::id::NodeId;
+use leasehold_storage::LogStore;
+use openraft::alias;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
+use tokio::sync::watch;
+
+use crate::error::FatalError;
+use crate::types::{Peer, TypeConfig};
+
+/// Who leads, as this node knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub term: u64,
+    pub leader: Option<(NodeId, Peer)>,
+    pub is_leader: bool,
+    /// Leads, and has applied an entry of its own term: it knows all that was committed before.
+    pub is_ready: bool,
+}
+
+pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
+pub(crate) type MetricsReceiver = alias::WatchReceiverOf<TypeConfig, Metrics>;
+
+/// How often a running sync is looked at: small against the limit of a stall.
+const STALL_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(crate) struct Watchdog {
+    pub(crate) node: NodeId,
+    pub(crate) log: LogStore,
+    pub(crate) stall_max: Duration,
+    pub(crate) metrics: MetricsReceiver,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) fatal: watch::Sender<Option<FatalError>>,
+}
+
+impl Watchdog {
+    /// Runs until the core ends, by request or by failure.
+    pub(crate) async fn run(mut self) {
+        let mut failed = self.log.failed();
+        let mut interval = tokio::time::interval(STALL_INTERVAL);
+        let cause = loop {
+            if let Some(error) = failed.borrow_and_update().clone() {
+                break Some(FatalError::Storage(error));
+            }
+            if let Err(end) = self.observe() {
+                break cause_of(&end);
+            }
+            tokio::select! {
+                biased;
+                _ = failed.changed() => {}
+                changed = self.metrics.changed() => if changed.is_err() {
+                    break cause_of(&Fatal::Panicked);
+                },
+                _ = interval.tick() => {
+                    let stalled = self.log.stalled_for();
+                    if stalled > self.stall_max {
+                        let limit_ms = self.stall_max.as_millis();
+                        break Some(FatalError::Stalled { for_ms: stalled.as_millis(), limit_ms });
+                    }
+                }
+            }
+        };
+        // Nobody is to believe that this node leads.
+        self.leadership.send_modify(|leadership| {
+            *leadership = Leadership { term: leadership.term, ..Leadership::default() };
+        });
+        if let Some(cause) = cause {
+            tracing::error!(error = %cause, "consensus has failed: this process must end");
+            self.fatal.send_replace(Some(cause));
+        }
+    }
+
+    fn observe(&mut self) -> Result<(), Fatal<TypeConfig>> {
+        let metrics = self.metrics.borrow_watched();
+        metrics.running_state.clone()?;
+        let leadership = leadership(self.node, &metrics);
+        drop(metrics);
+        self.leadership.send_if_modified(|known| {
+            let is_new = *known != leadership;
+            *known = leadership;
+            is_new
+        });
+        Ok(())
+    }
+}
+
+fn cause_of(end: &Fatal<TypeConfig>) -> Option<FatalError> {
+    match end {
+        Fatal::Stopped => None,
+        Fatal::StorageError(_) | Fatal::Panicked => {
+            Some(FatalError::Core { reason: end.to_string() })
+        }
+    }
+}
+
+fn leadership(node: NodeId, metrics: &Metrics) -> Leadership {
+    let membership = metrics.membership_config.membership();
+    let leader =
+        metrics.current_leader.and_then(|id| Some((NodeId(id), membership.get_node(&id)?.clone())));
+    let is_leader = metrics.state.is_leader() && metrics.current_leader == Some(node.0);
+    let applied = metrics.last_applied.map(|id| *id.committed_leader_id());
+    let is_own = applied
+        .is_some_and(|leader| leader.term == metrics.current_term && leader.node_id == node.0);
+    Leadership { term: metrics.current_term, leader, is_leader, is_ready: is_leader && is_own }
+}

@@ -1,0 +1,145 @@
+//! Three nodes over gRPC: they elect, replicate, outlive a leader and catch up.
+
+use std::collections::BTreeMap;
+
+use leasehold_consensus::{Config, Peer, ProposeError};
+use leasehold_core::id::NodeId;
+use leasehold_core::ledger::command::Outcome;
+use tokio::net::TcpListener;
+
+use self::common::{Home, PATIENCE, TestNode, admit, config, found, listener, peer};
+
+mod common;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_elect_replicate_and_outlive_their_leader() {
+    let home = Home::new();
+    let (mut nodes, members) = start_three(&home, config).await;
+    let first = leader(&nodes).await;
+    nodes[&first].propose(found()).await.unwrap();
+    for id in 1..=50 {
+        assert_eq!(nodes[&first].propose(admit(id)).await, Ok(Outcome::Done));
+    }
+    assert_all_equal(&nodes, first).await;
+
+    let follower = nodes.keys().copied().find(|node| *node != first).unwrap();
+    let error = nodes[&follower].propose(admit(99)).await.unwrap_err();
+    let leader_peer = members[&NodeId(first)].clone();
+    let expected = ProposeError::NotLeader { leader: Some((NodeId(first), leader_peer.clone())) };
+    assert_eq!(error, expected);
+
+    nodes.remove(&first).unwrap().stop().await;
+    let second = leader(&nodes).await;
+    assert_ne!(second, first);
+    for id in 51..=60 {
+        assert_eq!(nodes[&second].propose(admit(id)).await, Ok(Outcome::Done));
+    }
+
+    let listener = TcpListener::bind(&leader_peer.address).await.unwrap();
+    let back = TestNode::start(config(first), &home.of(first), listener).await;
+    back.wait_until("follows", |leadership| leadership.leader.is_some()).await;
+    nodes.insert(first, back);
+    assert_all_equal(&nodes, second).await;
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_too_long_gets_a_snapshot() {
+    let home = Home::new();
+    let small = |node| Config { snapshot_after_entries: 100, entries_kept: 10, ..config(node) };
+    let (mut nodes, members) = start_three(&home, small).await;
+    let first = leader(&nodes).await;
+    nodes[&first].propose(found()).await.unwrap();
+    let away = nodes.keys().copied().find(|node| *node != first).unwrap();
+    nodes.remove(&away).unwrap().stop().await;
+    for id in 1..=500 {
+        assert_eq!(nodes[&first].propose(admit(id)).await, Ok(Outcome::Done));
+    }
+    let listener = TcpListener::bind(&members[&NodeId(away)].address).await.unwrap();
+    let back = TestNode::start(small(away), &home.of(away), listener).await;
+    nodes.insert(away, back);
+    let now = leader(&nodes).await;
+    assert_all_equal(&nodes, now).await;
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_over_when_asked() {
+    let home = Home::new();
+    let (nodes, _) = start_three(&home, config).await;
+    let first = leader(&nodes).await;
+    let next = nodes.keys().copied().find(|node| *node != first).unwrap();
+    nodes[&next].wait_until_equal(&nodes[&first]).await;
+    nodes[&first].consensus.transfer_leader(NodeId(next)).await.unwrap();
+    nodes[&next].wait_until_ready().await;
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_grows_from_one_to_three_and_shrinks_again() {
+    let home = Home::new();
+    let one = common::start_single(config(1), &home).await;
+    one.propose(found()).await.unwrap();
+    let mut nodes = BTreeMap::from([(1, one)]);
+    for id in 2..=3 {
+        let listener = listener().await;
+        let peer = peer(id, listener.local_addr().unwrap());
+        let node = TestNode::start(config(id), &home.of(id), listener).await;
+        nodes[&1].consensus.add_learner(NodeId(id), peer).await.unwrap();
+        node.wait_until_equal(&nodes[&1]).await;
+        nodes[&1].consensus.promote(NodeId(id)).await.unwrap();
+        nodes.insert(id, node);
+    }
+    assert_eq!(nodes[&1].consensus.status().voters.len(), 3);
+    assert_all_equal(&nodes, 1).await;
+    nodes[&1].consensus.remove(NodeId(3)).await.unwrap();
+    let status = nodes[&1].consensus.status();
+    assert_eq!(status.voters.keys().copied().collect::<Vec<_>>(), [NodeId(1), NodeId(2)]);
+    assert!(status.learners.is_empty(), "{status:?}");
+    stop(nodes).await;
+}
+
+type Nodes = BTreeMap<u64, TestNode>;
+
+async fn start_three(
+    home: &Home,
+    config: impl Fn(u64) -> Config,
+) -> (Nodes, BTreeMap<NodeId, Peer>) {
+    let mut nodes = Nodes::new();
+    let mut members = BTreeMap::new();
+    for id in 1..=3 {
+        let listener = listener().await;
+        members.insert(NodeId(id), peer(id, listener.local_addr().expect("an address")));
+        nodes.insert(id, TestNode::start(config(id), &home.of(id), listener).await);
+    }
+    nodes[&1].consensus.initialize(members.clone()).await.expect("a new cluster");
+    (nodes, members)
+}
+
+/// The node that leads, once one does and is ready.
+async fn leader(nodes: &Nodes) -> u64 {
+    let ready = nodes.iter().map(|(id, node)| {
+        let mut leadership = node.consensus.leadership();
+        Box::pin(async move {
+            leadership.wait_for(|leadership| leadership.is_ready).await.expect("a live node");
+            *id
+        })
+    });
+    let first = futures::future::select_all(ready);
+    tokio::time::timeout(PATIENCE, first).await.expect("a leader").0
+}
+
+async fn assert_all_equal(nodes: &Nodes, to: u64) {
+    let expected = nodes[&to].consensus.read(|replica| replica.ledger.clone());
+    for (id, node) in nodes {
+        node.wait_until_equal(&nodes[&to]).await;
+        let ledger = node.consensus.read(|replica| replica.ledger.clone());
+        assert!(ledger == expected, "node {id} differs from node {to}");
+    }
+}
+
+async fn stop(nodes: Nodes) {
+    for node in nodes.into_values() {
+        node.stop().await;
+    }
+}
