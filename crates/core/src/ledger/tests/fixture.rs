@@ -142,10 +142,9 @@ pub(crate) fn done(ledger: &mut Ledger, command: &Command) {
 /// Opens the node's next epoch by process number `by`.
 pub(crate) fn opened(ledger: &mut Ledger, node: u64, by: u8) -> Epoch {
     let after = newest_epoch(ledger, node);
-    match ledger.apply(&open(node, by, after)) {
-        Outcome::Opened { epoch } => epoch,
-        other => panic!("node {node} could not open a lease: {other:?}"),
-    }
+    let outcome = ledger.apply(&open(node, by, after));
+    let Outcome::Opened { epoch } = outcome else { panic!("node {node}: {outcome:?}") };
+    epoch
 }
 
 pub(crate) fn newest_epoch(ledger: &Ledger, node: u64) -> Epoch {

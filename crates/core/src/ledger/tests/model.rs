@@ -223,7 +223,7 @@ impl Run {
 
     /// One of those that were ever made.
     fn allotment(&self, index: usize) -> AllotmentId {
-        let known: Vec<_> = self.model.ever.iter().copied().collect();
+        let known = &self.model.ever;
         known.get(index % known.len().max(1)).copied().unwrap_or(AllotmentId(999_999))
     }
 
@@ -259,16 +259,16 @@ type Acted = Result<ActionOutcome, ActionRefusal>;
 impl Model {
     fn follow(&mut self, before: &Ledger, command: &Command, outcome: &Outcome) {
         match (command, outcome) {
-            (Command::Open { node, process, gone, .. }, Outcome::Opened { epoch }) => {
-                if self.leases.get(node) != Some(&(*epoch, *process)) {
-                    let holder = self.leases.get(node).map(|(_, holder)| *holder);
-                    let is_over = holder == Some(*process) || holder == *gone;
-                    let lease = if is_over { FrozenLease::Ended } else { FrozenLease::MayRun };
-                    self.end(*node, lease);
-                    self.number += 1;
-                    assert_eq!(epoch.0, self.number, "the next number");
-                    self.leases.insert(*node, (*epoch, *process));
-                }
+            (Command::Open { node, process, gone, .. }, Outcome::Opened { epoch })
+                if self.leases.get(node) != Some(&(*epoch, *process)) =>
+            {
+                let holder = self.leases.get(node).map(|(_, holder)| *holder);
+                let is_over = holder == Some(*process) || holder == *gone;
+                let lease = if is_over { FrozenLease::Ended } else { FrozenLease::MayRun };
+                self.end(*node, lease);
+                self.number += 1;
+                assert_eq!(epoch.0, self.number, "the next number");
+                self.leases.insert(*node, (*epoch, *process));
             }
             (Command::Freeze { node, .. }, Outcome::Done) => self.end(*node, FrozenLease::Ended),
             (Command::Remove { node }, Outcome::Done) => self.end(*node, FrozenLease::MayRun),

@@ -321,10 +321,9 @@ fn totals(ledger: &Ledger) -> PoolTotals {
 }
 
 fn acted(ledger: &mut Ledger, node: u64, action: Action) -> ActionOutcome {
-    match operated(ledger, node, &[action]) {
-        Outcome::Operated(outcomes) => outcomes[0].clone(),
-        other => panic!("not operated: {other:?}"),
-    }
+    let outcome = operated(ledger, node, &[action]);
+    let Outcome::Operated(outcomes) = outcome else { panic!("node {node}: {outcome:?}") };
+    outcomes[0].clone()
 }
 
 fn bound_to(ledger: &Ledger, node: u64, counter: u64) -> AllotmentId {

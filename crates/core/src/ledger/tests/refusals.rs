@@ -60,12 +60,11 @@ fn each_wrong_entitlement_is_refused_by_its_reason() {
     ];
     for (envelope, expected) in rows {
         let mut after = ledger.clone();
-        match after.apply(&Command::InstallEntitlement { envelope }) {
-            Outcome::Refused(Refusal::Entitlement { reason }) => {
-                assert!(reason.contains(expected), "{expected}: {reason}");
-            }
-            other => panic!("{expected}: {other:?}"),
-        }
+        let outcome = after.apply(&Command::InstallEntitlement { envelope });
+        let Outcome::Refused(Refusal::Entitlement { reason }) = outcome else {
+            panic!("{expected}: {outcome:?}");
+        };
+        assert!(reason.contains(expected), "{expected}: {reason}");
         assert_unchanged(&ledger, after, expected);
     }
 }
