@@ -5,6 +5,7 @@
 //! | [`node`] | a whole node, from data directory to listeners |
 //! | [`actors`] | desk, steward, proposals, monitor |
 //! | [`services`] | the gRPC services in front of them |
+//! | [`peers`] | the other nodes: channels and calls |
 //! | [`config`] | the configuration file |
 //! | [`tls`] | listeners, connectors, certificates, roles |
 //! | [`http`] | metrics and health |
@@ -16,6 +17,7 @@ pub mod config;
 mod founding;
 pub mod http;
 pub mod node;
+pub mod peers;
 mod random;
 mod servers;
 pub mod services;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leasehold_actor::{ActorFailed, Backoff, BoxError, CancellationToken, System};
 use leasehold_clock::Clock;
-use leasehold_consensus::{Config, Consensus, Peer, connect_plaintext};
+use leasehold_consensus::{Config, Consensus, Peer};
 use leasehold_core::desk::DeskConfig;
 use leasehold_core::id::ProcessId;
 use leasehold_storage::{DataDirectory, Identity, OpenError};
@@ -16,14 +16,15 @@ use crate::actors::monitor::{CHECKS, LICENSING, Monitor};
 use crate::actors::proposals::{ProposalsHandle, proposals};
 use crate::actors::route::{DeskRoute, Route};
 use crate::actors::steward::{StewardHandle, steward};
-use crate::config::{ListenerConfig, NodeConfig};
+use crate::config::{ListenerConfig, NodeConfig, Security};
 use crate::founding::Founder;
 use crate::http::{self, Pages, Readiness, Telemetry};
+use crate::peers::{PeerService, Peers, connect};
 use crate::random::random;
 use crate::servers;
 use crate::services::admin::AdminService;
 use crate::services::licensing::LicensingService;
-use crate::tls::{BindError, Listener, ListenerKind, ServerTls, TlsError, Transport};
+use crate::tls::{BindError, Connector, Listener, ListenerKind, ServerTls, TlsError, Transport};
 use crate::usage::Usage;
 
 /// From the signal to the exit: below the time that service managers allow.
@@ -83,11 +84,13 @@ struct Parts {
     desk: DeskHandle,
     usage: Usage,
     readiness: Readiness,
+    connector: Connector,
 }
 
 struct Listeners {
     engines: Listener,
     admin: Listener,
+    peers: Option<Listener>,
     http: Listener,
 }
 
@@ -100,6 +103,7 @@ impl Node {
         let mut certificates = Certificates::default();
         // Bound before anything is written: a port in use changes nothing.
         let listeners = Listeners::bind(&config, &mut certificates)?;
+        let connector = peer_connector(&config)?;
         let id = config.node.id();
         let identity = Identity { cluster: None, node: id };
         let directory = DataDirectory::open(&config.node.data_dir, identity)?;
@@ -110,7 +114,7 @@ impl Node {
             consensus_config(&config),
             &directory,
             clock.clone(),
-            connect_plaintext(),
+            connect(connector.clone()),
         )
         .await?;
         let directory = Arc::new(Mutex::new(directory));
@@ -121,10 +125,12 @@ impl Node {
 
         let (proposals, proposals_task) = proposals(consensus.clone());
         let (desk, desk_inbox) = desk_mailbox();
-        let desk_route = DeskRoute { node: id, local: desk.clone() };
+        let peers = Peers::new(consensus.clone(), connector.clone());
+        let desk_route = DeskRoute { node: id, local: desk.clone(), peers };
         let (steward, steward_task) =
             steward(clock.clone(), consensus.clone(), proposals.clone(), desk_route.clone());
-        let route = Route { steward: steward.clone(), desks: desk_route };
+        let route =
+            Route { consensus: consensus.clone(), steward: steward.clone(), desks: desk_route };
         let site = config.node.site.clone();
         let identity = DeskIdentity { desk: DeskConfig { node: id, site }, process, gone };
         let desk_task =
@@ -141,6 +147,7 @@ impl Node {
             desk: desk.clone(),
             usage: Usage::default(),
             readiness: Readiness::requiring(&CHECKS),
+            connector,
         };
         let founder = Founder {
             node: id,
@@ -207,6 +214,7 @@ impl Listeners {
         Ok(Self {
             engines: bind(ListenerKind::Engines, &config.engines)?,
             admin: bind(ListenerKind::Admin, &config.admin)?,
+            peers: config.peers.as_ref().map(|it| bind(ListenerKind::Peers, it)).transpose()?,
             http: bind(ListenerKind::Http, &config.http)?,
         })
     }
@@ -224,7 +232,7 @@ fn serve(
     node: leasehold_core::id::NodeId,
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let Parts { clock, consensus, proposals, steward, desk, usage, readiness } = parts;
+    let Parts { clock, consensus, proposals, steward, desk, usage, readiness, connector } = parts;
     let monitor = Monitor {
         node,
         clock: clock.clone(),
@@ -240,6 +248,13 @@ fn serve(
         let tls = Arc::clone(tls);
         edge.spawn_restarted("certificates", retry, move |stop| follow(Arc::clone(&tls), stop));
     }
+    edge.spawn_restarted("peer certificates", retry, move |stop| {
+        let connector = connector.clone();
+        async move {
+            connector.follow(stop).await;
+            Ok(())
+        }
+    });
     let pages = Pages { telemetry, readiness };
     edge.spawn("http", |stop| async move {
         http::serve(listeners.http, pages, stop).await;
@@ -249,6 +264,12 @@ fn serve(
     services.spawn("engines", |stop| {
         servers::serve_engines(listeners.engines, licensing, health_service, stop)
     });
+    if let Some(listener) = listeners.peers {
+        let raft = consensus.peer_service();
+        let (consensus, steward, desk) = (consensus.clone(), steward.clone(), desk.clone());
+        let peers = PeerService { consensus, steward, desk };
+        services.spawn("peers", |stop| servers::serve_peers(listener, raft, peers, stop));
+    }
     let admin = AdminService { node, clock, consensus, proposals, steward, desk, founder };
     services.spawn("admin", |stop| servers::serve_admin(listeners.admin, admin, stop));
     edge.spawn("health", |stop| async move {
@@ -264,6 +285,14 @@ async fn follow(tls: Arc<ServerTls>, stop: CancellationToken) -> Result<(), BoxE
     Ok(())
 }
 
+/// Nodes show each other the certificate of their peers listener.
+fn peer_connector(config: &NodeConfig) -> Result<Connector, TlsError> {
+    match config.peers.as_ref().and_then(ListenerConfig::security) {
+        Some(Security::Tls(tls)) => Connector::tls("peers", tls.files()),
+        Some(Security::PlainTextOnLoopback) | None => Ok(Connector::PlainText),
+    }
+}
+
 fn consensus_config(config: &NodeConfig) -> Config {
     let election_max_ms = config.timings.election_max_ms;
     Config {
@@ -277,7 +306,6 @@ fn consensus_config(config: &NodeConfig) -> Config {
 }
 
 fn peer(config: &NodeConfig) -> Peer {
-    // A node that is alone is reached by no other.
-    let address = config.peers.as_ref().map_or_else(String::new, |it| it.listen.to_string());
+    let address = config.peer_address();
     Peer { address, site: config.node.site.clone(), name: config.node.name() }
 }

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use leasehold_actor::{BoxError, CancellationToken};
+use leasehold_consensus::RaftService;
 use leasehold_proto::FILE_DESCRIPTOR_SET;
+use leasehold_proto::internal::v1::desk_server::DeskServer;
+use leasehold_proto::internal::v1::raft_server::RaftServer;
+use leasehold_proto::internal::v1::steward_server::StewardServer;
 use leasehold_proto::v1::admin_server::AdminServer;
 use leasehold_proto::v1::licensing_server::LicensingServer;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
+use crate::peers::PeerService;
 use crate::services::admin::AdminService;
 use crate::services::licensing::LicensingService;
 use crate::tls::Listener;
@@ -42,6 +47,21 @@ pub(crate) async fn serve_admin(
     builder()
         .add_service(AdminServer::new(admin))
         .add_service(reflection()?)
+        .serve_with_incoming_shutdown(listener.incoming(), stop.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn serve_peers(
+    listener: Listener,
+    raft: RaftServer<RaftService>,
+    peers: PeerService,
+    stop: CancellationToken,
+) -> Result<(), BoxError> {
+    builder()
+        .add_service(raft)
+        .add_service(StewardServer::new(peers.clone()))
+        .add_service(DeskServer::new(peers))
         .serve_with_incoming_shutdown(listener.incoming(), stop.cancelled_owned())
         .await?;
     Ok(())

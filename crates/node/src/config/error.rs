@@ -38,10 +38,10 @@ pub enum InvalidConfig {
     #[error("snapshots.every_entries = {every_entries}: expected 100 to 10000000, such as 20000")]
     SnapshotEvery { every_entries: u64 },
     #[error(
-        "snapshots.keep_entries = {keep_entries} is more than snapshots.every_entries = \
-         {every_entries}: keep at most as many as lie between two snapshots"
+        "snapshots.keep_entries = {keep_entries} is out of range: expected 0 to {most}, such as \
+         100000"
     )]
-    SnapshotKeep { keep_entries: u64, every_entries: u64 },
+    SnapshotKeep { keep_entries: u64, most: u64 },
     #[error("{first}.listen and {second}.listen are both {listen}: each needs its own port")]
     SameAddress { first: &'static str, second: &'static str, listen: SocketAddr },
     #[error(

@@ -52,6 +52,9 @@ pub struct NodeSettings {
     pub site: SiteName,
     /// Where it keeps its state; made if it is missing, and used by one process at a time.
     pub data_dir: PathBuf,
+    /// Where the other nodes reach it, host:port; the address that `peers` listens on if it is
+    /// not given.
+    peer_address: Option<String>,
 }
 
 /// When the log is folded into a snapshot.
@@ -142,6 +145,13 @@ impl NodeConfig {
         Ok(())
     }
 
+    /// Where the other nodes reach this one; empty for a node that is alone.
+    #[must_use]
+    pub fn peer_address(&self) -> String {
+        let listen = self.peers.as_ref().map(|peers| peers.listen.to_string());
+        self.node.peer_address.clone().or(listen).unwrap_or_default()
+    }
+
     fn listeners(&self) -> Vec<(ListenerKind, &ListenerConfig)> {
         let mut listeners = vec![
             (ListenerKind::Engines, &self.engines),
@@ -190,9 +200,9 @@ impl NodeSettings {
 const NODE_NAME_BYTES_MAX: usize = 63;
 
 impl Default for SnapshotPolicy {
-    /// A few hours of an idle cluster, seconds of replay; and an hour's lag without a snapshot.
+    /// A few hours of an idle cluster, seconds of replay; and a day's lag without a snapshot.
     fn default() -> Self {
-        Self { every_entries: 20_000, keep_entries: 5_000 }
+        Self { every_entries: 20_000, keep_entries: 100_000 }
     }
 }
 
@@ -202,8 +212,8 @@ impl SnapshotPolicy {
         if !(EVERY_ENTRIES_LEAST..=EVERY_ENTRIES_MOST).contains(&every_entries) {
             return Err(InvalidConfig::SnapshotEvery { every_entries });
         }
-        if keep_entries > every_entries {
-            return Err(InvalidConfig::SnapshotKeep { keep_entries, every_entries });
+        if keep_entries > KEEP_ENTRIES_MOST {
+            return Err(InvalidConfig::SnapshotKeep { keep_entries, most: KEEP_ENTRIES_MOST });
         }
         Ok(())
     }
@@ -212,6 +222,8 @@ impl SnapshotPolicy {
 /// More often would snapshot all the time; more seldom would replay for minutes.
 const EVERY_ENTRIES_LEAST: u64 = 100;
 const EVERY_ENTRIES_MOST: u64 = 10_000_000;
+/// A few gigabytes of log.
+const KEEP_ENTRIES_MOST: u64 = 10_000_000;
 
 #[cfg(test)]
 mod tests;

@@ -126,8 +126,8 @@ fn values_that_do_not_fit_are_refused_with_one_that_would() {
     assert_all_named(&timings, &["timings", "lease_ms = 2000", "lease_ms = "]);
     let every = refusal("[engines]", "[snapshots]\nevery_entries = 5\n[engines]");
     assert_all_named(&every, &["snapshots.every_entries = 5", "such as 20000"]);
-    let keep = refusal("[engines]", "[snapshots]\nkeep_entries = 20001\n[engines]");
-    assert_all_named(&keep, &["snapshots.keep_entries = 20001", "every_entries = 20000"]);
+    let keep = refusal("[engines]", "[snapshots]\nkeep_entries = 10000001\n[engines]");
+    assert_all_named(&keep, &["snapshots.keep_entries = 10000001", "such as 100000"]);
     let name = refusal("id = 7", "id = 7\nname = \"a b\"");
     assert_all_named(&name, &["node.name = `a b`", "expected"]);
     assert_all_named(&refusal("\"data\"", "\"\""), &["node.data_dir", "/var/lib/leasehold"]);
