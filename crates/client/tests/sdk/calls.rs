@@ -1,10 +1,8 @@
-//! The SDK against nodes that answer by script.
+//! Calls, renewals, check-ins, and what happens when nodes fail.
 
-mod support;
-
+use crate::support::{FakeNode, client, config};
 use leasehold_client::{CheckoutError, CheckoutOptions, Connection, GuardState, Reason, Use};
 use leasehold_proto::v1::{CheckinItem, CheckoutItem, CheckoutLine, RenewItem};
-use support::{FakeNode, client, config};
 
 const CALL: &[(&str, u64)] = &[("asr.tier1", 1), ("tts.chris", 1)];
 
@@ -64,23 +62,23 @@ async fn the_last_guard_is_checked_in_even_when_the_client_is_gone() {
 
 #[tokio::test]
 async fn renewals_keep_licenses_alive_for_many_lifetimes() {
-    let node = FakeNode::start("a", 1_000).await;
+    let node = FakeNode::start("a", 2_000).await;
     let (client, recorder) = client(&[&node]);
     let first = client.checkout(CALL).await.unwrap();
     let second = client.checkout(CALL).await.unwrap();
-    let script = node.until(|script| script.renewals.len() >= 8).await;
+    let script = node.until(|script| script.renewals.len() >= 6).await;
     for guard in [&first, &second] {
         assert!(matches!(guard.state(), GuardState::Active { .. }), "{:?}", guard.state());
     }
     assert!(script.renewals.iter().any(|items| items.len() == 2), "they share messages");
-    assert!(script.renewals.iter().flatten().all(|item| item.age_ms < 1_000));
+    assert!(script.renewals.iter().flatten().all(|item| item.age_ms < 2_000));
     assert!(!recorder.events().iter().any(|event| matches!(event, Use::Lapsed { .. })));
 }
 
 #[tokio::test]
 async fn a_license_whose_node_fails_is_reclaimed_at_another() {
-    let near = FakeNode::start("near", 1_500).await;
-    let far = FakeNode::start("far", 1_500).await;
+    let near = FakeNode::start("near", 3_000).await;
+    let far = FakeNode::start("far", 3_000).await;
     let (client, recorder) = client(&[&near, &far]);
     let guard = client.checkout(CALL).await.unwrap();
     assert_eq!(near.script().checkouts.len(), 1, "the own site comes first");

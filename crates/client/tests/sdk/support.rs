@@ -1,5 +1,4 @@
 //! A license-server node that says what a test tells it to, on a free port of this machine.
-#![allow(clippy::unwrap_used)] // clippy.toml allows it in tests, but not in their support.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +9,7 @@ use leasehold_proto::v1::*;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 /// What the node answers, and what it was asked.
@@ -34,12 +34,20 @@ pub(crate) struct FakeNode {
 
 impl FakeNode {
     pub(crate) async fn start(name: &'static str, valid_for_ms: u64) -> Self {
+        Self::start_behind(Server::builder(), name, valid_for_ms).await
+    }
+
+    pub(crate) async fn start_behind(
+        mut server: Server,
+        name: &'static str,
+        valid_for_ms: u64,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let script = Script { valid_for_ms, ..Script::default() };
         let node = Self { address, name, script: Arc::new(watch::Sender::new(script)) };
         let service = LicensingServer::new(node.clone());
-        let server = tonic::transport::Server::builder().add_service(service);
+        let server = server.add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         node
     }
