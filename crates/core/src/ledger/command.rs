@@ -28,6 +28,9 @@ pub enum Command {
     Operate { node: NodeId, epoch: Epoch, operation: u64, actions: Vec<Action> },
     /// Ends a lease, unless a beat later than `seq` was applied.
     Freeze { node: NodeId, epoch: Epoch, seq: u64 },
+    /// The operator ends a lease. If he says that the machine is off, what it lent may move at
+    /// once; else only when the lease would have ended.
+    Fence { node: NodeId, epoch: Epoch, powered_off: bool },
     /// The lease of allotments that were frozen while it might still run has surely ended.
     Lapse { allotments: Vec<AllotmentId> },
     /// Returns frozen units to the reserve, once every checkout under them must have ended.

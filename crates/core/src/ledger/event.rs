@@ -49,6 +49,13 @@ pub enum EventKind {
         epoch: Epoch,
         units: u64,
     },
+    /// An operator ended the lease; `powered_off` is his word that the machine is off.
+    Fenced {
+        node: NodeId,
+        epoch: Epoch,
+        units: u64,
+        powered_off: bool,
+    },
     /// A process opened a lease while another process under the same node id held a live one and
     /// was not known to be gone. An alarm.
     NodeIdContested {

@@ -74,6 +74,19 @@ impl Ledger {
         Ok(Outcome::Done)
     }
 
+    pub(super) fn fence(
+        &mut self,
+        node: NodeId,
+        epoch: Epoch,
+        powered_off: bool,
+    ) -> Result<Outcome, Refusal> {
+        self.lease_mut(node, epoch)?;
+        let state = if powered_off { FrozenLease::Ended } else { FrozenLease::MayRun };
+        let units = self.end_lease(node, state);
+        self.record(EventKind::Fenced { node, epoch, units, powered_off });
+        Ok(Outcome::Done)
+    }
+
     /// Ends the node's lease, if it lives, and freezes what it holds. Returns the units frozen.
     pub(super) fn end_lease(&mut self, node: NodeId, lease_state: FrozenLease) -> u64 {
         let Some(lease) = self.nodes.get_mut(&node).and_then(|member| member.lease.as_mut()) else {

@@ -150,6 +150,7 @@ impl Ledger {
                 self.operate(*node, *epoch, *operation, actions)
             }
             Command::Freeze { node, epoch, seq } => self.freeze(*node, *epoch, *seq),
+            Command::Fence { node, epoch, powered_off } => self.fence(*node, *epoch, *powered_off),
             Command::Lapse { allotments } => {
                 self.lapse(allotments);
                 Ok(Outcome::Done)

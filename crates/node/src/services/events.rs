@@ -42,6 +42,15 @@ pub(super) fn wire_event(event: &Event) -> v1::Event {
             );
             ("lease.ended", text)
         }
+        EventKind::Fenced { node, epoch, units, powered_off } => {
+            wire.node_id = node.0;
+            let word = if *powered_off { ", said to be powered off," } else { "" };
+            let text = format!(
+                "an operator fenced node {node}{word}: its lease, epoch {epoch}, was ended and \
+                 {units} units were frozen"
+            );
+            ("node.fenced", text)
+        }
         EventKind::NodeIdContested { node, process } => {
             wire.node_id = node.0;
             let text = format!(

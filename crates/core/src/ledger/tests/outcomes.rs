@@ -2,7 +2,9 @@
 
 use super::fixture::*;
 use crate::id::{AllotmentId, Epoch, NodeId};
-use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, Beat, Command, Outcome};
+use crate::ledger::command::{
+    Action, ActionOutcome, ActionRefusal, Beat, Command, Outcome, Refusal,
+};
 use crate::ledger::event::EventKind;
 use crate::ledger::{AllotmentState, Closed, FrozenLease, Ledger, PoolTotals};
 use crate::limits::EVENTS_MAX;
@@ -115,6 +117,21 @@ fn a_removed_node_freezes_like_a_dead_one_whose_process_may_still_lend() {
     assert_eq!(state, AllotmentState::Frozen(FrozenLease::MayRun));
     assert_eq!(totals(&ledger).reserve, 6, "nothing is free at once");
     assert!(happened(&ledger, &EventKind::Removed { node: NodeId(1) }));
+}
+
+#[test]
+fn a_fence_freezes_a_live_lease_and_believes_the_operator_about_the_machine() {
+    for (powered_off, state) in [(true, FrozenLease::Ended), (false, FrozenLease::MayRun)] {
+        let mut ledger = pair();
+        let allotment = drawn(&mut ledger, 1, FIRST, 4);
+        let (node, epoch) = (NodeId(1), newest_epoch(&ledger, 1));
+        let fence = Command::Fence { node, epoch, powered_off };
+        done(&mut ledger, &fence);
+        assert_eq!(ledger.allotment(allotment).unwrap().state, AllotmentState::Frozen(state));
+        let event = EventKind::Fenced { node, epoch, units: 4, powered_off };
+        assert!(happened(&ledger, &event));
+        assert_eq!(ledger.apply(&fence), Outcome::Refused(Refusal::LeaseEnded { epoch }));
+    }
 }
 
 /// The holder may lend a unit anew once a checkout expires at its desk; had the checkout moved with
