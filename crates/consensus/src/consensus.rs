@@ -8,7 +8,7 @@ use leasehold_core::id::{ClusterId, NodeId};
 use leasehold_core::ledger::Replica;
 use leasehold_proto::internal::v1::Header;
 use leasehold_proto::internal::v1::raft_server::RaftServer;
-use leasehold_storage::DataDirectory;
+use leasehold_storage::{DataDirectory, LogStore, SnapshotStore};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError as Refused, RaftError};
 use tokio::sync::watch;
@@ -75,6 +75,7 @@ impl Consensus {
             return Err(StartError::OtherNode { configured, stamped });
         }
         let (log, snapshots) = (directory.open_log()?, directory.open_snapshots()?);
+        check_coverage(&log, &snapshots)?;
         let open = TaskTracker::new();
         let machine = Arc::new(Machine::new(clock));
         let cluster = watch::Sender::new(config.cluster.or(directory.cluster()));
@@ -221,6 +222,17 @@ impl Consensus {
     pub(crate) fn raft(&self) -> &Raft {
         &self.inner.raft
     }
+}
+
+/// Entries are purged only once a snapshot has them. If it is gone, so is a part of the ledger:
+/// an empty one must not be taken for it.
+fn check_coverage(log: &LogStore, snapshots: &SnapshotStore) -> Result<(), StartError> {
+    let Some(purged) = log.purged()?.map(|purged| purged.index) else { return Ok(()) };
+    let newest = snapshots.newest(Some(purged))?.map(|snapshot| snapshot.index);
+    if newest >= Some(purged) {
+        return Ok(());
+    }
+    Err(StartError::SnapshotMissing { purged, newest })
 }
 
 impl std::fmt::Debug for Consensus {

@@ -18,8 +18,21 @@ pub enum StartError {
     Storage(#[from] StorageError),
     #[error("node {configured} can't start with the data directory of node {stamped}")]
     OtherNode { configured: NodeId, stamped: NodeId },
+    #[error(
+        "the log was purged up to entry {purged}, but {}: a part of the ledger is lost. Restore \
+         the directory `snapshots`, or remove this node from the cluster and let it join again \
+         with a new id and an empty data directory", newest_text(*.newest)
+    )]
+    SnapshotMissing { purged: u64, newest: Option<u64> },
     #[error("the state on disk can't be taken up: {reason}")]
     Recovery { reason: String },
+}
+
+fn newest_text(newest: Option<u64>) -> String {
+    newest.map_or_else(
+        || "there is no snapshot".to_owned(),
+        |index| format!("the newest snapshot ends at entry {index}"),
+    )
 }
 
 /// Why a proposal has no outcome.

@@ -52,8 +52,8 @@ impl Machine {
         Moment(self.clock.now())
     }
 
-    /// The reader of the clock comes before the change: a note must not be older than its cause,
-    /// and it isn't, since the entry was sent before it arrived here.
+    /// The clock is read before the change: a note may be older than the change, never than the
+    /// beat that caused it, which was sent before its entry arrived here.
     fn apply(&self, entry: Entry) -> Vec<leasehold_core::ledger::command::Outcome> {
         let now = self.now();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

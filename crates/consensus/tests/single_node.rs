@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use leasehold_consensus::{Config, FatalError, InitializeError, ProposeError};
+use leasehold_clock::Clock;
+use leasehold_consensus::{
+    Config, Consensus, FatalError, InitializeError, ProposeError, StartError, connect_plaintext,
+};
 use leasehold_core::id::NodeId;
 use leasehold_core::ledger::command::{Command, Outcome};
+use leasehold_storage::{DataDirectory, Identity};
 
 use self::common::{Home, TestNode, admit, config, found, start_single};
 
@@ -85,6 +89,24 @@ async fn a_node_that_can_not_write_its_snapshot_says_that_it_must_end() {
     assert!(!leadership.borrow().is_leader, "a dead node leads nobody");
     assert_eq!(node.propose(found()).await, Err(ProposeError::Stopped));
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_snapshots_are_gone_does_not_start_with_an_empty_ledger() {
+    let home = Home::new();
+    let config = Config { snapshot_after_entries: 50, entries_kept: 10, ..config(1) };
+    let node = start_single(config.clone(), &home).await;
+    // Entries are purged by a few hundred.
+    while node.consensus.status().snapshot < Some(600) {
+        node.propose(found()).await.unwrap();
+    }
+    node.stop().await;
+    std::fs::remove_dir_all(home.of(1).join("snapshots")).unwrap();
+    let identity = Identity { cluster: None, node: NodeId(1) };
+    let directory = DataDirectory::open(&home.of(1), identity).unwrap();
+    let started = Consensus::start(config, &directory, Clock::Steady, connect_plaintext()).await;
+    let error = started.unwrap_err();
+    assert!(matches!(error, StartError::SnapshotMissing { newest: None, .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

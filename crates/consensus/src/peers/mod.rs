@@ -58,7 +58,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    fn header(&self, to: NodeId) -> Option<Header> {
+    pub(crate) fn header(&self, to: NodeId) -> Option<Header> {
         let cluster = (*self.cluster.borrow())?;
         Some(Header {
             cluster_id: cluster.0.to_vec().into(),
@@ -69,7 +69,7 @@ impl Route {
     }
 
     #[allow(clippy::result_large_err)] // tonic's own error type.
-    fn check(&self, header: Option<&Header>) -> Result<(), Status> {
+    pub(crate) fn check(&self, header: Option<&Header>) -> Result<(), Status> {
         let header = header.ok_or_else(|| Status::invalid_argument("the header is missing"))?;
         let Some(cluster) = *self.cluster.borrow() else {
             return Err(Status::failed_precondition(format!(
@@ -115,5 +115,43 @@ impl Description {
     fn into_parts(self) -> (Vote, SnapshotMeta) {
         let Self { vote, last_log_id, last_membership } = self;
         (vote, SnapshotMeta { last_log_id, last_membership })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn route(node: u64, cluster: Option<u8>) -> Route {
+        let cluster = watch::Sender::new(cluster.map(|byte| ClusterId([byte; 16]))).subscribe();
+        Route { node: NodeId(node), cluster }
+    }
+
+    #[test]
+    fn a_message_names_its_cluster_and_its_receiver() {
+        let header = route(1, Some(7)).header(NodeId(2)).unwrap();
+        route(2, Some(7)).check(Some(&header)).unwrap();
+        for (receiver, expected) in [
+            (route(2, None), "belongs to no cluster yet"),
+            (route(2, Some(8)), "the message to another one"),
+            (route(3, Some(7)), "this is node 3, the message is for node 2"),
+        ] {
+            let status = receiver.check(Some(&header)).unwrap_err();
+            assert_eq!(status.code(), Code::FailedPrecondition);
+            assert!(status.message().contains(expected), "{}", status.message());
+        }
+        assert_eq!(route(1, None).header(NodeId(2)), None, "nothing to name");
+    }
+
+    #[test]
+    fn a_message_without_a_header_or_in_a_later_format_is_refused() {
+        let receiver = route(2, Some(7));
+        let header = route(1, Some(7)).header(NodeId(2)).unwrap();
+        let later = Header { format: 2, ..header };
+        for header in [None, Some(&later)] {
+            assert_eq!(receiver.check(header).unwrap_err().code(), Code::InvalidArgument);
+        }
     }
 }
