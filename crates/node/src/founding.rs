@@ -11,6 +11,7 @@ use leasehold_storage::DataDirectory;
 use tokio::sync::Mutex;
 
 use crate::actors::proposals::ProposalsHandle;
+use crate::membership::founding;
 use crate::random::random;
 
 /// A single node elects itself within an election timeout.
@@ -85,8 +86,7 @@ impl Founder {
     }
 
     async fn elect(&self) -> Result<(), FoundError> {
-        let members = std::iter::once((self.node, self.peer.clone())).collect();
-        match self.consensus.initialize(members).await {
+        match self.consensus.initialize(founding(self.node, &self.peer)).await {
             // An earlier attempt got this far.
             Ok(()) | Err(InitializeError::AlreadyInitialized) => {}
             Err(error) => return Err(failed(error)),

@@ -16,6 +16,7 @@ pub mod certs;
 pub mod config;
 mod founding;
 pub mod http;
+pub mod membership;
 pub mod node;
 pub mod peers;
 mod random;

@@ -19,7 +19,8 @@ use crate::actors::steward::{StewardHandle, steward};
 use crate::config::{ListenerConfig, NodeConfig, Security};
 use crate::founding::Founder;
 use crate::http::{self, Pages, Readiness, Telemetry};
-use crate::peers::{PeerService, Peers, connect};
+use crate::membership::Membership;
+use crate::peers::{MembershipService, PeerService, Peers, connect};
 use crate::random::random;
 use crate::servers;
 use crate::services::admin::AdminService;
@@ -85,6 +86,8 @@ struct Parts {
     usage: Usage,
     readiness: Readiness,
     connector: Connector,
+    membership: Membership,
+    peers: Peers,
 }
 
 struct Listeners {
@@ -126,7 +129,7 @@ impl Node {
         let (proposals, proposals_task) = proposals(consensus.clone());
         let (desk, desk_inbox) = desk_mailbox();
         let peers = Peers::new(consensus.clone(), connector.clone());
-        let desk_route = DeskRoute { node: id, local: desk.clone(), peers };
+        let desk_route = DeskRoute { node: id, local: desk.clone(), peers: peers.clone() };
         let (steward, steward_task) =
             steward(clock.clone(), consensus.clone(), proposals.clone(), desk_route.clone());
         let route =
@@ -142,12 +145,21 @@ impl Node {
         let parts = Parts {
             clock,
             consensus: consensus.clone(),
-            proposals,
+            proposals: proposals.clone(),
             steward,
             desk: desk.clone(),
             usage: Usage::default(),
             readiness: Readiness::requiring(&CHECKS),
-            connector,
+            connector: connector.clone(),
+            membership: Membership {
+                node: id,
+                peer: peer(&config),
+                consensus: consensus.clone(),
+                proposals,
+                connector,
+                directory: Arc::clone(&directory),
+            },
+            peers,
         };
         let founder = Founder {
             node: id,
@@ -232,7 +244,8 @@ fn serve(
     node: leasehold_core::id::NodeId,
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let Parts { clock, consensus, proposals, steward, desk, usage, readiness, connector } = parts;
+    let Parts { clock, consensus, proposals, steward, desk, usage, readiness, .. } = parts;
+    let Parts { connector, membership, peers, .. } = parts;
     let monitor = Monitor {
         node,
         clock: clock.clone(),
@@ -268,9 +281,23 @@ fn serve(
         let raft = consensus.peer_service();
         let (consensus, steward, desk) = (consensus.clone(), steward.clone(), desk.clone());
         let peers = PeerService { consensus, steward, desk };
-        services.spawn("peers", |stop| servers::serve_peers(listener, raft, peers, stop));
+        let (membership, proposals) = (membership.clone(), proposals.clone());
+        let members = MembershipService { peers, membership, proposals };
+        services.spawn("peers", |stop| servers::serve_peers(listener, raft, members, stop));
     }
-    let admin = AdminService { node, clock, consensus, proposals, steward, desk, founder };
+    let promoter = membership.clone();
+    edge.spawn_restarted("promoter", retry, move |stop| promoter.clone().run(stop));
+    let admin = AdminService {
+        node,
+        clock,
+        consensus,
+        proposals,
+        steward,
+        desk,
+        founder,
+        membership,
+        peers,
+    };
     services.spawn("admin", |stop| servers::serve_admin(listeners.admin, admin, stop));
     edge.spawn("health", |stop| async move {
         stop.cancelled().await;

@@ -6,6 +6,7 @@ use leasehold_actor::{BoxError, CancellationToken};
 use leasehold_consensus::RaftService;
 use leasehold_proto::FILE_DESCRIPTOR_SET;
 use leasehold_proto::internal::v1::desk_server::DeskServer;
+use leasehold_proto::internal::v1::membership_server::MembershipServer;
 use leasehold_proto::internal::v1::raft_server::RaftServer;
 use leasehold_proto::internal::v1::steward_server::StewardServer;
 use leasehold_proto::v1::admin_server::AdminServer;
@@ -13,7 +14,7 @@ use leasehold_proto::v1::licensing_server::LicensingServer;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use crate::peers::PeerService;
+use crate::peers::MembershipService;
 use crate::services::admin::AdminService;
 use crate::services::licensing::LicensingService;
 use crate::tls::Listener;
@@ -55,13 +56,14 @@ pub(crate) async fn serve_admin(
 pub(crate) async fn serve_peers(
     listener: Listener,
     raft: RaftServer<RaftService>,
-    peers: PeerService,
+    members: MembershipService,
     stop: CancellationToken,
 ) -> Result<(), BoxError> {
     builder()
         .add_service(raft)
-        .add_service(StewardServer::new(peers.clone()))
-        .add_service(DeskServer::new(peers))
+        .add_service(StewardServer::new(members.peers.clone()))
+        .add_service(DeskServer::new(members.peers.clone()))
+        .add_service(MembershipServer::new(members))
         .serve_with_incoming_shutdown(listener.incoming(), stop.cancelled_owned())
         .await?;
     Ok(())

@@ -21,8 +21,9 @@ use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, LoanLine};
 use crate::receipt::{Receipt, ReceiptLine};
 use crate::time::{Moment, Now};
 
-/// A renewal that takes longer is answered "not ready", and the engine asks again or elsewhere.
-const CLAIM_MS_MAX: u64 = 2_000;
+/// A renewal that takes longer is answered "not ready", and the engine asks again or elsewhere. The
+/// others of its batch wait for it, and an engine waits 2 s for the batch.
+const CLAIM_MS_MAX: u64 = 1_000;
 /// Claims under way; past it engines are told to try again.
 const CLAIMS_MAX: usize = 100_000;
 

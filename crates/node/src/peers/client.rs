@@ -8,23 +8,29 @@ use bytes::Bytes;
 use leasehold_consensus::Consensus;
 use leasehold_core::desk::message::{BeatAnswer, HandOver, Operated, Operation};
 use leasehold_core::id::{NodeId, PoolId};
+use leasehold_core::ledger::command::{Command, Outcome};
 use leasehold_core::steward::message::{BeatRequest, OpenAnswer, OpenRequest};
 use leasehold_proto::internal::v1 as wire;
+use leasehold_proto::internal::v1::change_request;
 use leasehold_proto::internal::v1::desk_client::DeskClient;
+use leasehold_proto::internal::v1::membership_client::MembershipClient;
 use leasehold_proto::internal::v1::steward_client::StewardClient;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::connect::channel;
 use super::{decode, encode};
+use crate::membership::Change;
 use crate::tls::Connector;
 
 /// A commit across sites; whoever asks asks again, so it need not be long.
 const STEWARD_DEADLINE: Duration = Duration::from_secs(3);
 /// The ledger must move a checkout; engines wait for that.
-const HAND_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
+const HAND_OVER_DEADLINE: Duration = Duration::from_millis(700);
 /// One round trip: a recall is answered from memory, and somebody waits for the units.
 const RECALL_DEADLINE: Duration = Duration::from_millis(300);
+/// An operator waits; a change of members takes two commits.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Every other node of the cluster; cheap to clone.
 #[derive(Clone)]
@@ -137,12 +143,56 @@ impl Peers {
         decode(&answer.payload).map_err(|status| call(node, status))
     }
 
+    /// Has the leader commit commands.
+    ///
+    /// # Errors
+    /// No answer in time, or a refusal.
+    pub async fn propose(
+        &self,
+        leader: NodeId,
+        commands: &[Command],
+    ) -> Result<Vec<Outcome>, PeerError> {
+        let header = Some(self.header(leader)?);
+        let payload = encode(&commands).map_err(|status| call(leader, status))?;
+        let request = timed(wire::ProposeRequest { header, payload }, CHANGE_DEADLINE);
+        let answered = self.membership(leader)?.propose(request).await;
+        let answer = answered.map_err(|status| call(leader, status))?.into_inner();
+        decode(&answer.payload).map_err(|status| call(leader, status))
+    }
+
+    /// Has the leader change a member.
+    ///
+    /// # Errors
+    /// No answer in time, or a refusal.
+    pub async fn change(
+        &self,
+        leader: NodeId,
+        member: NodeId,
+        change: Change,
+    ) -> Result<(), PeerError> {
+        let header = Some(self.header(leader)?);
+        let change = match change {
+            Change::Promote => change_request::Change::Promote(wire::Promote {}),
+            Change::Remove => change_request::Change::Remove(wire::Remove {}),
+            Change::Fence { powered_off } => {
+                change_request::Change::Fence(wire::Fence { powered_off })
+            }
+        };
+        let request = wire::ChangeRequest { header, node_id: member.0, change: Some(change) };
+        let answered = self.membership(leader)?.change(timed(request, CHANGE_DEADLINE)).await;
+        answered.map(drop).map_err(|status| call(leader, status))
+    }
+
     fn header(&self, to: NodeId) -> Result<wire::Header, PeerError> {
         self.consensus.header(to).ok_or(PeerError::NoCluster)
     }
 
     fn steward(&self, node: NodeId) -> Result<StewardClient<Channel>, PeerError> {
         self.channel(node).map(StewardClient::new)
+    }
+
+    fn membership(&self, node: NodeId) -> Result<MembershipClient<Channel>, PeerError> {
+        self.channel(node).map(MembershipClient::new)
     }
 
     fn desk(&self, node: NodeId) -> Result<DeskClient<Channel>, PeerError> {

@@ -9,10 +9,13 @@
 
 mod client;
 mod connect;
+mod members;
 mod server;
 
 pub use client::{PeerError, Peers};
 pub use connect::{connect, endpoint};
+pub use members::MembershipService;
+pub(crate) use members::status_of;
 pub use server::PeerService;
 
 use serde::Serialize;

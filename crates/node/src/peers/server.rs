@@ -28,7 +28,7 @@ impl PeerService {
     /// Checks that a message is from a member of this cluster for this node, and returns who sent
     /// it: the certificate must be that node's, if it names one.
     #[expect(clippy::result_large_err, reason = "tonic's own error type")]
-    fn sender(
+    pub(super) fn sender(
         &self,
         header: Option<&wire::Header>,
         extensions: &Extensions,

@@ -23,6 +23,8 @@ use crate::actors::desk::DeskHandle;
 use crate::actors::proposals::ProposalsHandle;
 use crate::actors::steward::StewardHandle;
 use crate::founding::{FoundError, Founder};
+use crate::membership::{Change, Membership};
+use crate::peers::{PeerError, Peers, status_of};
 
 pub(super) type Reports = BTreeMap<NodeId, NodeReport>;
 
@@ -42,6 +44,8 @@ pub struct AdminService {
     pub steward: StewardHandle,
     pub desk: DeskHandle,
     pub founder: Founder,
+    pub membership: Membership,
+    pub peers: Peers,
 }
 
 #[tonic::async_trait]
@@ -97,7 +101,7 @@ impl Admin for AdminService {
         // Checked here too: what will be refused needs no place in the log.
         self.check_entitlement(&envelope)?;
         let command = Command::InstallEntitlement { envelope };
-        let outcomes = self.proposals.propose(vec![command]).await.map_err(propose_status)?;
+        let outcomes = self.propose(vec![command]).await?;
         match outcomes.into_iter().next() {
             Some(Outcome::Installed { serial }) => {
                 tracing::info!(serial, "entitlement installed");
@@ -132,6 +136,40 @@ impl Admin for AdminService {
         shown.map(Response::new).ok_or_else(|| {
             Status::not_found("no entitlement is installed: run `leasehold entitlement install`")
         })
+    }
+
+    async fn join_cluster(
+        &self,
+        request: Request<v1::JoinClusterRequest>,
+    ) -> Result<Response<v1::JoinClusterResponse>, Status> {
+        let cluster = self.membership.join(&request.into_inner().via).await.map_err(status_of)?;
+        tracing::info!(%cluster, "joined");
+        Ok(Response::new(v1::JoinClusterResponse { cluster_id: cluster.0.to_vec().into() }))
+    }
+
+    async fn promote_node(
+        &self,
+        request: Request<v1::PromoteNodeRequest>,
+    ) -> Result<Response<v1::PromoteNodeResponse>, Status> {
+        self.change(request.into_inner().node_id, Change::Promote).await?;
+        Ok(Response::new(v1::PromoteNodeResponse {}))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
+        self.change(request.into_inner().node_id, Change::Remove).await?;
+        Ok(Response::new(v1::RemoveNodeResponse {}))
+    }
+
+    async fn fence_node(
+        &self,
+        request: Request<v1::FenceNodeRequest>,
+    ) -> Result<Response<v1::FenceNodeResponse>, Status> {
+        let v1::FenceNodeRequest { node_id, powered_off } = request.into_inner();
+        self.change(node_id, Change::Fence { powered_off }).await?;
+        Ok(Response::new(v1::FenceNodeResponse {}))
     }
 
     type EventsStream = ReceiverStream<Result<v1::EventsResponse, Status>>;
@@ -183,6 +221,36 @@ async fn send_events(
 }
 
 impl AdminService {
+    /// Commits commands here, or at the leader if that is another node.
+    async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Status> {
+        match self.leader()? {
+            leader if leader == self.node => {
+                self.proposals.propose(commands).await.map_err(propose_status)
+            }
+            leader => self.peers.propose(leader, &commands).await.map_err(peer_status),
+        }
+    }
+
+    /// Changes a member here, or at the leader if that is another node.
+    async fn change(&self, member: u64, change: Change) -> Result<(), Status> {
+        let member = NodeId(member);
+        match self.leader()? {
+            leader if leader == self.node => {
+                self.membership.change(member, change).await.map_err(status_of)
+            }
+            leader => self.peers.change(leader, member, change).await.map_err(peer_status),
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
+    fn leader(&self) -> Result<NodeId, Status> {
+        let leadership = self.consensus.leadership();
+        let leader = leadership.borrow().leader.as_ref().map(|(node, _)| *node);
+        leader.ok_or_else(|| {
+            Status::unavailable("no leader is known: is a majority of the nodes up?")
+        })
+    }
+
     fn check_entitlement(&self, envelope: &[u8]) -> Result<(), Status> {
         self.consensus.read(|replica| {
             let ledger = &replica.ledger;
@@ -252,6 +320,15 @@ fn found_status(error: FoundError) -> Status {
         FoundError::AlreadyFounded { .. } => Status::already_exists(error.to_string()),
         FoundError::Refused { .. } => Status::invalid_argument(error.to_string()),
         FoundError::Failed { .. } => Status::unavailable(error.to_string()),
+    }
+}
+
+fn peer_status(error: PeerError) -> Status {
+    match error {
+        PeerError::Call { status, .. } => Status::new(status.code(), status.message()),
+        PeerError::Unknown { .. } | PeerError::NoCluster | PeerError::Address { .. } => {
+            Status::unavailable(error.to_string())
+        }
     }
 }
 

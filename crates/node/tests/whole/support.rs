@@ -1,5 +1,4 @@
-//! One whole node in this process, over plain text on loopback: what engines see of it, and what
-//! is left after a restart. The same over TLS and with kill -9 is tested on real processes.
+//! Whole nodes in this process, over plain text on loopback.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -18,24 +17,27 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
-const UNITS: u64 = 10;
+pub(crate) const UNITS: u64 = 10;
 
-struct Running {
-    engines: SocketAddr,
-    admin: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) engines: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) peers: SocketAddr,
     stop: oneshot::Sender<()>,
     node: JoinHandle<()>,
 }
 
-async fn start(data: &Path) -> Running {
+/// Starts node `id` in a site of its own, on free ports.
+pub(crate) async fn start(id: u64, data: &Path) -> Running {
     static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
     let telemetry = TELEMETRY.get_or_init(|| Telemetry::install().unwrap()).clone();
-    let [engines, admin, http] = free_addresses();
+    let [engines, admin, peers, http] = free_addresses();
     let plain = "plain_text = \"on loopback only\"";
     let text = format!(
-        "[node]\nid = 1\nsite = \"east\"\ndata_dir = {data:?}\n\
+        "[node]\nid = {id}\nsite = \"site-{id}\"\ndata_dir = {data:?}\n\
          [engines]\nlisten = \"{engines}\"\n{plain}\n\
          [admin]\nlisten = \"{admin}\"\n{plain}\n\
+         [peers]\nlisten = \"{peers}\"\n{plain}\n\
          [http]\nlisten = \"{http}\"\n{plain}\n"
     );
     let config = NodeConfig::parse(&text, Path::new("")).unwrap();
@@ -48,30 +50,30 @@ async fn start(data: &Path) -> Running {
         .await
         .unwrap();
     });
-    Running { engines, admin, stop, node }
+    Running { engines, admin, peers, stop, node }
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.node.await.unwrap();
     }
 
-    async fn engine(&self) -> LicensingClient<Channel> {
+    pub(crate) async fn engine(&self) -> LicensingClient<Channel> {
         LicensingClient::connect(format!("http://{}", self.engines)).await.unwrap()
     }
 
-    async fn admin(&self) -> AdminClient<Channel> {
+    pub(crate) async fn admin(&self) -> AdminClient<Channel> {
         AdminClient::connect(format!("http://{}", self.admin)).await.unwrap()
     }
 }
 
-fn free_addresses() -> [SocketAddr; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+fn free_addresses() -> [SocketAddr; 4] {
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap())
 }
 
-async fn found(running: &Running) {
+pub(crate) async fn found(running: &Running) {
     let key = SigningKey::from_bytes(&[7; 32]);
     let mut admin = running.admin().await;
     let trusted_keys = vec![key.verifying_key().to_bytes().to_vec().into()];
@@ -102,7 +104,7 @@ async fn found(running: &Running) {
     assert_eq!(admin.install_entitlement(request).await.unwrap().into_inner().serial, 1);
 }
 
-fn item(request: u8, units: u64) -> v1::CheckoutItem {
+pub(crate) fn item(request: u8, units: u64) -> v1::CheckoutItem {
     let line = |feature: &str| v1::CheckoutLine { feature: feature.to_owned(), units };
     v1::CheckoutItem {
         request_id: vec![request; 16].into(),
@@ -112,7 +114,7 @@ fn item(request: u8, units: u64) -> v1::CheckoutItem {
     }
 }
 
-async fn checkout(
+pub(crate) async fn checkout(
     engine: &mut LicensingClient<Channel>,
     item: v1::CheckoutItem,
 ) -> Result<v1::Granted, v1::Denied> {
@@ -125,7 +127,10 @@ async fn checkout(
 }
 
 /// Asks until the node lends again; the units of the process before are frozen meanwhile.
-async fn checkout_once_ready(engine: &mut LicensingClient<Channel>, units: u64) -> v1::Granted {
+pub(crate) async fn checkout_once_ready(
+    engine: &mut LicensingClient<Channel>,
+    units: u64,
+) -> v1::Granted {
     let began = Instant::now();
     for request in 1.. {
         match checkout(engine, item(request, units)).await {
@@ -140,37 +145,7 @@ async fn checkout_once_ready(engine: &mut LicensingClient<Channel>, units: u64) 
     unreachable!("a request id for each attempt")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_running_call_survives_the_restart_of_its_node() {
-    let data = tempfile::tempdir().unwrap();
-    let first = start(data.path()).await;
-    found(&first).await;
-    let mut engine = first.engine().await;
-    let granted = checkout_once_ready(&mut engine, 2).await;
-    assert!(granted.valid_for_ms > 29_000 && granted.receipt.len() <= 256);
-
-    let too_many = checkout(&mut engine, item(200, UNITS)).await.unwrap_err();
-    assert_eq!(too_many.reason(), v1::Reason::Exhausted);
-    assert_eq!(too_many.units_entitled, UNITS);
-    let unknown = v1::CheckoutItem {
-        lines: vec![v1::CheckoutLine { feature: "asr.none".to_owned(), units: 1 }],
-        ..item(201, 1)
-    };
-    assert_eq!(checkout(&mut engine, unknown).await.unwrap_err().reason(), v1::Reason::NotEntitled);
-    first.stop().await;
-
-    let second = start(data.path()).await;
-    let mut engine = second.engine().await;
-    let renewed = renew_once_ready(&mut engine, &granted.receipt).await;
-    assert!(!renewed.receipt.is_empty(), "the checkout lives on under a new receipt");
-    let receipts = vec![v1::CheckinItem { receipt: renewed.receipt, ..v1::CheckinItem::default() }];
-    let request = v1::CheckinRequest { items: receipts, ..v1::CheckinRequest::default() };
-    let answers = engine.checkin(request).await.unwrap().into_inner().answers;
-    assert!(matches!(answers[0].answer, Some(v1::checkin_answer::Answer::Accepted(_))));
-    second.stop().await;
-}
-
-async fn renew_once_ready(
+pub(crate) async fn renew_once_ready(
     engine: &mut LicensingClient<Channel>,
     receipt: &bytes::Bytes,
 ) -> v1::Renewed {
