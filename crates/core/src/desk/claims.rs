@@ -24,6 +24,8 @@ use crate::time::{Moment, Now};
 /// A renewal that takes longer is answered "not ready", and the engine asks again or elsewhere. The
 /// others of its batch wait for it, and an engine waits 2 s for the batch.
 const CLAIM_MS_MAX: u64 = 1_000;
+/// A beat that fetches what was handed over is sent after this: one for all that come together.
+const ARRIVING_BEAT_MS: u64 = 20;
 /// Claims under way; past it engines are told to try again.
 const CLAIMS_MAX: usize = 100_000;
 
@@ -130,7 +132,11 @@ impl Desk {
             return;
         };
         match answer {
-            Some(HandOver::Coming) => claim.phase = Phase::Arriving,
+            Some(HandOver::Coming) => {
+                claim.phase = Phase::Arriving;
+                // The next view shows it: an engine waits, so a beat asks for one soon.
+                self.next_beat = self.next_beat.min(now.steady + ARRIVING_BEAT_MS);
+            }
             Some(HandOver::Ended) => self.give_up_claim(id, Reason::ReceiptExpired.into()),
             Some(HandOver::NotNow) | None => self.start_cover(now, id),
         }

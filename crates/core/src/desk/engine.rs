@@ -208,8 +208,10 @@ impl Desk {
 
     fn checkin(&mut self, now: Now, receipt: &Receipt, shown: &[u8], is_passed_on: bool) {
         let id = receipt.checkout;
-        if self.book.get(id).is_some() {
-            self.counters.checked_in += 1;
+        if let Some(known) = self.book.get(id) {
+            if known.state != CheckoutState::Ended {
+                self.counters.checked_in += 1;
+            }
             self.end_checkout(now, id);
             return;
         }

@@ -211,7 +211,7 @@ impl Desk {
             match self.supplies.get(&line.feature)? {
                 Supply::Exhausted { in_use, entitled } => Some(Denial {
                     feature: Some(line.feature.clone()),
-                    units_in_use: *in_use,
+                    units_in_use: in_use.saturating_sub(free),
                     units_entitled: *entitled,
                     ..Reason::Exhausted.into()
                 }),

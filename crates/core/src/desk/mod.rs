@@ -150,6 +150,7 @@ impl Desk {
         self.directory = Directory::new(&catalog, &self.config.site);
         self.catalog = catalog;
         self.refuse_hopeless_waiters();
+        self.next_open = self.next_open.min(now.steady);
         self.on_tick(now);
     }
 
@@ -174,7 +175,8 @@ impl Desk {
     pub fn next_wake(&self) -> Moment {
         let lease = if self.tenure.epoch().is_some() { self.next_beat } else { self.next_open };
         let retry = self.in_flight.as_ref().and_then(|in_flight| in_flight.retry_at);
-        let ask = (self.in_flight.is_none() && self.queue.len() > 0).then_some(self.next_ask);
+        let may_ask = self.in_flight.is_none() && self.tenure.until().is_some();
+        let ask = (may_ask && self.queue.len() > 0).then_some(self.next_ask);
         [retry, ask, self.book.next_look(), self.queue.next_deadline(), self.next_claim_deadline()]
             .into_iter()
             .flatten()

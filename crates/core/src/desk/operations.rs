@@ -79,12 +79,13 @@ impl Desk {
         let _ = self.not_lending(now);
         let is_known = self.catalog.version > 0;
         if self.tenure.epoch().is_none() {
-            if is_known && !self.is_opening && self.next_open <= now.steady {
-                self.is_opening = true;
+            if self.next_open <= now.steady {
+                // Whether it can be asked now or not: the desk is woken again after this.
                 self.next_open = now.steady + RETRY_MS;
-                self.effects.push_back(Effect::Open { after: self.newest_epoch });
-            } else {
-                self.next_open = self.next_open.max(now.steady + RETRY_MS / 2);
+                if is_known && !self.is_opening {
+                    self.is_opening = true;
+                    self.effects.push_back(Effect::Open { after: self.newest_epoch });
+                }
             }
             return;
         }

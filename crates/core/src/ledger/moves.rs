@@ -35,6 +35,10 @@ impl Ledger {
             if allotment.units < line.units {
                 return Err(ActionRefusal::TooFewUnits);
             }
+            // Lines that once were apart may have moved into one allotment.
+            if frozen.iter().any(|found: &LoanLine| found.allotment == at) {
+                return Err(ActionRefusal::Malformed);
+            }
             frozen.push(LoanLine { allotment: at, units: line.units });
         }
         for line in frozen {

@@ -120,7 +120,15 @@ impl Steward {
         let noted = NodeReport { epoch, at: now.steady, report, heard, heard_at };
         self.nodes.insert(node, noted);
         if is_deaf {
-            self.answer(ticket, Answer::Unknown);
+            // Its lease is left to end. Once it has, the node is told, or it would stay deaf.
+            let view = replica.ledger.view(node);
+            let has_ended = view.newest_epoch > epoch || !view.live;
+            let answer = if has_ended {
+                Answer::Beat(BeatAnswer { live: false, view })
+            } else {
+                Answer::Unknown
+            };
+            self.answer(ticket, answer);
             return;
         }
         self.beats.push((Beat { node, epoch, seq }, ticket));

@@ -124,7 +124,8 @@ impl Steward {
         for pool in &pools {
             let Some(total) = totals.get(pool) else { continue };
             entitled += total.entitled;
-            in_use += (total.live + total.frozen).saturating_sub(self.idle(*pool));
+            // Nothing idle is left elsewhere; what is free at the asker the asker knows best.
+            in_use += total.live + total.frozen;
         }
         Supply::Exhausted { in_use, entitled }
     }
@@ -185,14 +186,5 @@ impl Steward {
                 pool_use.free = pool_use.free.min(units);
             }
         }
-    }
-
-    /// Units of a pool that nodes reported as free.
-    fn idle(&self, pool: PoolId) -> u64 {
-        self.nodes
-            .values()
-            .filter_map(|known| known.report.pools.get(&pool))
-            .map(|it| it.free)
-            .sum()
     }
 }

@@ -81,6 +81,10 @@ fn event(ledger: &Ledger, kind: &EventKind) -> String {
         EventKind::LeaseLapsed { node, epoch, units } => {
             format!("epoch {epoch} of {} lapsed, {units} units frozen", name(node))
         }
+        EventKind::Fenced { node, epoch, units, powered_off } => {
+            let off = if *powered_off { ", powered off" } else { "" };
+            format!("epoch {epoch} of {} fenced{off}, {units} units frozen", name(node))
+        }
         EventKind::NodeIdContested { node, .. } => {
             format!("ALARM: two processes under the id of {}", name(node))
         }

@@ -24,8 +24,9 @@ use super::show;
 
 const HOP_MS: u64 = 5;
 const COMMIT_MS: u64 = 5;
-/// A call without an answer is given up after this.
+/// A call without an answer is given up after this; one for a checkout earlier, as an engine waits.
 const CALL_MS: u64 = 1_000;
+const HAND_OVER_MS: u64 = 700;
 /// 2026-11-25, noon.
 const WALL_MS: i64 = 1_795_608_000_000;
 const CLUSTER: ClusterId = ClusterId([0x11; 16]);
@@ -376,8 +377,9 @@ impl World {
             let machine = self.machine(name);
             (machine.node, machine.is_cut, machine.process)
         };
+        let wait_ms = if matches!(what, Asked::HandOver { .. }) { HAND_OVER_MS } else { CALL_MS };
         self.calls.insert(call, Call { machine: name.into(), process, what });
-        self.later(CALL_MS, Event::GiveUp { call });
+        self.later(wait_ms, Event::GiveUp { call });
         if is_cut {
             return;
         }

@@ -403,6 +403,9 @@ impl Model {
             if loan.units < line.units {
                 return Err(ActionRefusal::TooFewUnits);
             }
+            if found.iter().any(|(known, _)| *known == at) {
+                return Err(ActionRefusal::Malformed);
+            }
             found.push((at, line.units));
         }
         for (at, units) in found {

@@ -203,6 +203,21 @@ fn a_reclaimed_checkout_can_be_followed_through_a_second_death() {
     assert_eq!(units(&ledger, first), Some(4), "they return to where they were first taken from");
 }
 
+/// A receipt never says so, but `apply` must stand whatever is committed: both lines lead to the
+/// same three units, and taking them twice ended in a subtraction with overflow.
+#[test]
+fn a_reclaim_whose_lines_have_moved_into_one_allotment_is_malformed() {
+    let mut ledger = pair();
+    let first = drawn(&mut ledger, 1, FIRST, 4);
+    freeze(&mut ledger, 1);
+    acted(&mut ledger, 2, reclaim(1, &[(first, 3)]));
+    let bound = bound_to(&ledger, 2, 1);
+    freeze(&mut ledger, 2);
+    opened(&mut ledger, 1, 1);
+    let refused = ActionOutcome::Refused(ActionRefusal::Malformed);
+    assert_eq!(acted(&mut ledger, 1, reclaim(1, &[(first, 3), (bound, 3)])), refused);
+}
+
 #[test]
 fn a_checkout_of_several_pools_moves_with_all_its_lines() {
     let mut ledger = pair();

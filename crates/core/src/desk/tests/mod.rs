@@ -1,0 +1,6 @@
+//! Tests of the desk: every denial by table, its lease, and its dealings with the steward.
+
+mod bench;
+mod denials;
+mod lease;
+mod operations;
