@@ -1,0 +1,109 @@
+//! Messages: delayed, lost, sent twice, overtaken, cut off one way or both.
+
+use std::collections::BTreeMap;
+
+use crate::clock::{MS, SECOND, Time};
+use crate::event::{
+    Asked, CallId, EngineIndex, EngineReply, Event, FromEngine, FromPeer, MachineIndex,
+    ProcessIndex,
+};
+use crate::world::World;
+
+/// Where messages come from and go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Machine(MachineIndex),
+    Engine(EngineIndex),
+}
+
+/// From where to where nothing gets through, and until when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cuts(BTreeMap<(Place, Place), Time>);
+
+impl Cuts {
+    pub(crate) fn cut(&mut self, from: Place, to: Place, until: Time) {
+        let cut_until = self.0.entry((from, to)).or_default();
+        *cut_until = (*cut_until).max(until);
+    }
+
+    pub(crate) fn is_cut(&self, from: Place, to: Place, now: Time) -> bool {
+        from != to && self.0.get(&(from, to)).is_some_and(|until| *until > now)
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl World {
+    pub(crate) fn send_to_process(
+        &mut self,
+        from: ProcessIndex,
+        to: ProcessIndex,
+        message: FromPeer,
+    ) {
+        let (from, to_machine) = (self.processes[from].machine, self.processes[to].machine);
+        let event = Event::AtProcess { process: to, message };
+        if from == to_machine {
+            // Within a process nothing is lost, but it is not instantaneous either.
+            let at = self.now + self.dice.below(MS);
+            self.queue.push(at, event);
+            return;
+        }
+        let delay = self.plan.network.peer_delay;
+        self.send(Place::Machine(from), Place::Machine(to_machine), delay, &event);
+    }
+
+    pub(crate) fn send_to_machine(
+        &mut self,
+        from: EngineIndex,
+        to: MachineIndex,
+        call: CallId,
+        asked: Asked,
+    ) {
+        let message = FromEngine { call, asked };
+        let event = Event::AtMachine { machine: to, from, message };
+        let delay = self.plan.network.engine_delay;
+        self.send(Place::Engine(from), Place::Machine(to), delay, &event);
+    }
+
+    pub(crate) fn send_to_engine(
+        &mut self,
+        from: MachineIndex,
+        to: EngineIndex,
+        call: CallId,
+        reply: EngineReply,
+    ) {
+        let event = Event::AtEngine { engine: to, call, reply };
+        let delay = self.plan.network.engine_delay;
+        self.send(Place::Machine(from), Place::Engine(to), delay, &event);
+    }
+
+    fn send(&mut self, from: Place, to: Place, delay: (Time, Time), event: &Event) {
+        if self.cuts.is_cut(from, to, self.now) {
+            self.tally.count("message cut off");
+            return;
+        }
+        let copies = if self.is_healed {
+            1
+        } else if self.dice.chance(self.plan.network.loss_per_mille) {
+            self.tally.count("message lost");
+            0
+        } else if self.dice.chance(self.plan.network.duplicate_per_mille) {
+            self.tally.count("message sent twice");
+            2
+        } else {
+            1
+        };
+        for _ in 0..copies {
+            let mut at = self.now + self.dice.between(delay.0, delay.1);
+            if !self.is_healed && self.dice.chance(self.plan.network.late_per_mille) {
+                self.tally.count("message late by seconds");
+                at += self.dice.below(12 * SECOND);
+                // What was sent before the healing is a fault, and ends with it.
+                at = at.min(self.plan.heal_at.max(self.now + delay.1));
+            }
+            self.queue.push(at, event.clone());
+        }
+    }
+}

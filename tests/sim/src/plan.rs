@@ -1,0 +1,137 @@
+//! What a seed stands for: how large a cluster, which clocks, which network, which faults.
+
+use leasehold_core::time::Timings;
+
+use crate::clock::{MS, SECOND, Time};
+use crate::dice::Dice;
+use crate::fault::{self, Fault};
+
+/// How hard a run is, and so what may be demanded of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// One machine at a time fails or is cut off, and a leader is back soon: no running call may
+    /// be lost.
+    Single,
+    /// Anything may happen at once: nothing may ever be lent twice, and all must heal.
+    Wild,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) class: Class,
+    pub(crate) timings: Timings,
+    /// The rate of every clock is off by the most that is allowed, one way or the other.
+    pub(crate) has_extreme_clocks: bool,
+    pub(crate) machines: usize,
+    pub(crate) sites: usize,
+    pub(crate) engines: usize,
+    /// Until then faults may happen and engines ask for more.
+    pub(crate) heal_at: Time,
+    pub(crate) network: NetworkPlan,
+    pub(crate) faults: Vec<(Time, Fault)>,
+    /// Units per feature line, at most: few make contention.
+    pub(crate) units_most: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkPlan {
+    pub(crate) peer_delay: (Time, Time),
+    pub(crate) engine_delay: (Time, Time),
+    pub(crate) loss_per_mille: u64,
+    pub(crate) duplicate_per_mille: u64,
+    /// Messages that take seconds.
+    pub(crate) late_per_mille: u64,
+    pub(crate) commit_delay: (Time, Time),
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, dice: &mut Dice) -> Self {
+        let class = if seed.is_multiple_of(3) { Class::Single } else { Class::Wild };
+        let timings = timings(dice);
+        let machines = match (class, dice.below(10)) {
+            (Class::Single, _) => 3,
+            (Class::Wild, 0) => 1,
+            (Class::Wild, 1) => 2,
+            (Class::Wild, 2 | 3) => 4,
+            (Class::Wild, _) => 3,
+        };
+        let scale = timings.lease_ms * MS;
+        let heal_at = scale * dice.between(5, 11);
+        let mut plan = Self {
+            class,
+            timings,
+            has_extreme_clocks: dice.chance(600),
+            machines,
+            sites: if dice.chance(300) { 1 } else { 2 },
+            engines: usize::try_from(dice.between(5, 14)).unwrap_or(5),
+            heal_at,
+            network: network(class, dice),
+            faults: Vec::new(),
+            units_most: dice.between(3, 9),
+        };
+        plan.faults = fault::schedule(&plan, dice);
+        plan
+    }
+
+    /// From the healing on, until every unit that no engine uses can be drawn again: T + TTL + 2 s,
+    /// on clocks that are off by ρ either way, and what a heal in the middle of things may cost: an
+    /// election (detected after up to three timeouts, held within one second) and a call that
+    /// was sent before it and has to run into its deadline first.
+    pub(crate) fn healing(&self) -> Time {
+        let Timings { lease_ms, checkout_ttl_ms, margin_ms, .. } = self.timings;
+        let waits_ms = self.timings.stretch(lease_ms + checkout_ttl_ms) + margin_ms;
+        let on_slow_clock_ms = self.timings.stretch(waits_ms) + waits_ms / 50;
+        let election_ms = 3 * self.timings.election_max_ms + 1_000;
+        (on_slow_clock_ms + 2_000 + election_ms) * MS + CALL_DEADLINE
+    }
+}
+
+/// How long a caller waits for an answer, engine or peer.
+pub(crate) const CALL_DEADLINE: Time = 2 * SECOND;
+
+/// Mostly leases of seconds, so that a run of a minute sees many of them end; ρ up to its limit.
+fn timings(dice: &mut Dice) -> Timings {
+    if dice.chance(100) {
+        return Timings::default();
+    }
+    let clock_drift_ppm = [10_000, 30_000, 60_000][dice.index(3)];
+    let lease_ms = dice.between(2_000, 3_000);
+    let timings = Timings {
+        lease_ms,
+        heartbeat_ms: dice.between(150, 300),
+        checkout_ttl_ms: 0,
+        clock_drift_ppm,
+        margin_ms: dice.between(20, 100),
+        election_max_ms: dice.between(100, 200),
+    };
+    // A call must outlive its node: the least that `Timings::validate` takes, and a little more.
+    let needed_ms = (timings.stretch(lease_ms) + 2_000) * 3 / 2;
+    let checkout_ttl_ms = timings.stretch(needed_ms + needed_ms / 100) + dice.between(100, 1_000);
+    Timings { checkout_ttl_ms, ..timings }
+}
+
+fn network(class: Class, dice: &mut Dice) -> NetworkPlan {
+    let wild = class == Class::Wild;
+    let is_wide = dice.chance(200);
+    NetworkPlan {
+        peer_delay: if is_wide { (10 * MS, 40 * MS) } else { (MS / 2, 8 * MS) },
+        engine_delay: (MS / 2, 10 * MS),
+        loss_per_mille: if wild { dice.below(80) } else { dice.below(6) },
+        duplicate_per_mille: if wild { dice.below(60) } else { dice.below(10) },
+        late_per_mille: if wild { dice.below(30) } else { 0 },
+        commit_delay: if dice.chance(300) { (5 * MS, 200 * MS) } else { (2 * MS, 25 * MS) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_has_timings_that_a_cluster_accepts() {
+        for seed in 0..500 {
+            let plan = Plan::new(seed, &mut Dice::new(seed));
+            assert_eq!(plan.timings.validate(), Ok(()), "seed {seed}");
+        }
+    }
+}

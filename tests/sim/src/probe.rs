@@ -1,0 +1,130 @@
+//! The end of a run: all faults are healed, and then everything must be there again.
+
+use std::collections::BTreeMap;
+
+use leasehold_core::desk::message::{CheckoutItem, FeatureUnits};
+use leasehold_core::id::{FeatureId, RequestId};
+use leasehold_core::ledger::command::Command;
+
+use crate::clock::{MS, SECOND};
+use crate::engine::Stage;
+use crate::event::{Event, Probe};
+use crate::plan::Class;
+use crate::world::World;
+
+/// How long somebody who asks for all free units of a cluster waits for them: nodes are asked for
+/// idle ones, and each return and each draw is a commit.
+const WAIT_MS: u64 = 5_000;
+/// One question from each site.
+const PASSES: usize = 2;
+
+impl World {
+    pub(crate) fn on_probe(&mut self, probe: Probe) {
+        match probe {
+            Probe::Heal => self.heal(),
+            Probe::Account => {
+                self.check_accounts();
+                self.queue.push(self.now, Event::Probe(Probe::AskForAll { pass: 0 }));
+            }
+            Probe::AskForAll { pass } => self.ask_for_all(pass),
+            Probe::Judge { pass } => self.judge(pass),
+        }
+    }
+
+    fn heal(&mut self) {
+        self.trace(|| "everything is healed".to_owned());
+        self.is_healed = true;
+        self.cuts.heal();
+        self.raft.no_leader_until = 0;
+        for machine in 0..self.machines.len() {
+            if self.machines[machine].is_retired || self.machines[machine].is_removed {
+                self.crash(machine);
+            }
+            let node = self.machines[machine].node;
+            if self.machines[machine].is_removed && self.raft.leader.is_some() {
+                self.append(vec![Command::Remove { node }], None);
+            }
+        }
+        for machine in self.members() {
+            self.queue.push(self.now, Event::Restart { machine });
+        }
+        for process in 0..self.processes.len() {
+            let paused = &mut self.processes[process];
+            paused.paused_until = paused.paused_until.min(self.now);
+        }
+        for engine in 0..self.plan.engines {
+            self.calm_engine(engine);
+        }
+        self.queue.push(self.now + self.plan.healing(), Event::Probe(Probe::Account));
+    }
+
+    fn ask_for_all(&mut self, pass: usize) {
+        let prober = self.plan.engines;
+        let site = self.market.site(pass % self.plan.sites);
+        let Some(node) = self.engines[prober].nodes.iter().position(|node| {
+            let machine = self.machines.iter().rev().find(|machine| machine.node == *node);
+            machine.is_some_and(|machine| machine.site == site && !machine.is_removed)
+        }) else {
+            self.finish();
+            return;
+        };
+        let mut free: BTreeMap<FeatureId, u64> = BTreeMap::new();
+        for (pool, it) in self.raft.reference.pools() {
+            if it.terms.is_served_at(&site) {
+                *free.entry(it.terms.feature.clone()).or_default() += self.free_units(*pool);
+            }
+        }
+        let lines = free.into_iter().filter(|(_, units)| *units > 0);
+        let lines: Vec<FeatureUnits> =
+            lines.map(|(feature, units)| FeatureUnits { feature, units }).collect();
+        if lines.is_empty() {
+            self.tally.count("nothing free to ask for");
+            self.finish_pass(pass);
+            return;
+        }
+        self.trace(|| format!("somebody asks for all that is free: {lines:?}"));
+        let request = RequestId(self.dice.bytes16());
+        let item = CheckoutItem { request, lines, wait_ms: WAIT_MS, engine_build: None };
+        self.ask_for(prober, item, node);
+        self.set_engine_wake(prober);
+        let at = self.now + (WAIT_MS + 2_000) * MS;
+        self.queue.push(at, Event::Probe(Probe::Judge { pass }));
+    }
+
+    fn judge(&mut self, pass: usize) {
+        let prober = self.plan.engines;
+        let idle = Stage::Idle { until: u64::MAX };
+        match std::mem::replace(&mut self.engines[prober].stage, idle) {
+            Stage::Held(held) => {
+                self.tally.count("all free units drawn in one place");
+                self.check_in(prober, held.receipt, held.node, 0);
+                self.finish_pass(pass);
+            }
+            Stage::Idle { .. } | Stage::Asking(_) => {
+                self.violate("units are free, and nobody gets them".to_owned());
+            }
+        }
+    }
+
+    fn finish_pass(&mut self, pass: usize) {
+        if pass + 1 < PASSES {
+            let probe = Probe::AskForAll { pass: pass + 1 };
+            self.queue.push(self.now + SECOND, Event::Probe(probe));
+        } else {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        for process in 0..self.processes.len() {
+            if self.processes[process].is_running {
+                self.count_desk(process);
+            }
+        }
+        if self.plan.class == Class::Single && !self.losses.is_empty() {
+            let losses = self.losses.join("; ");
+            self.violate(format!("running calls were lost to a single fault: {losses}"));
+        }
+        self.is_finished = true;
+    }
+}
