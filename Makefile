@@ -38,8 +38,7 @@ test: ## Run every test, as CI does
 
 sim: ## Run the simulator alone (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build
-	$(STAGE) "simulator, $(SEEDS) seeds" env LEASEHOLD_SIM_SEEDS=$(SEEDS) \
-		$(CARGO) test --locked --package leasehold-sim -- --nocapture
+	$(STAGE) "simulator, $(SEEDS) seeds" $(CARGO) run --locked --package leasehold-sim -- --seeds 0..$(SEEDS)
 
 lint: ## Formatting, clippy, crate arrows, docs, dependencies: all without a warning
 	$(STAGE) "tools" scripts/setup lint
