@@ -58,8 +58,9 @@ fn run(world: &mut World, words: &[&str]) -> Result<(), String> {
         ["day", day] => world.set_day(day),
         ["wait", time] => world.run_for(duration(time)?),
         ["checkout", engines, node, ref rest @ ..] => {
+            let item = item(rest)?;
             for engine in expand(engines)? {
-                world.checkout(&engine, node, item(rest)?);
+                world.checkout(&engine, node, &item);
             }
         }
         ["renew", engines, node, ref rest @ ..] => {

@@ -222,7 +222,7 @@ impl World {
         self.desk(name).drain(now);
     }
 
-    pub(crate) fn checkout(&mut self, engine: &str, at: &str, item: Item) {
+    pub(crate) fn checkout(&mut self, engine: &str, at: &str, item: &Item) {
         let ticket = self.ask(Asker::Checkout { engine: engine.into(), sent_ms: self.now_ms });
         let line = |(feature, units): &(String, u64)| FeatureUnits {
             feature: feature.parse().unwrap(),
@@ -435,7 +435,7 @@ impl World {
             Answer::Denied(denial) => show::denial(denial),
             Answer::HandOver(_) => panic!("a hand-over was answered to an engine"),
         };
-        self.say(format!("{name} at {at}: {said}"));
+        self.say(&format!("{name} at {at}: {said}"));
     }
 
     fn on_event(&mut self, event: Event) {
@@ -610,7 +610,7 @@ impl World {
         }
     }
 
-    fn say(&mut self, what: String) {
+    fn say(&mut self, what: &str) {
         self.output.push(format!("{} {what}", show::time(self.now_ms)));
     }
 

@@ -193,7 +193,7 @@ impl Bench {
     }
 
     pub(super) fn operation_answered(&mut self, asked: &Operation) {
-        self.on_effect(Effect::Operate(asked.clone()));
+        self.on_effect(&Effect::Operate(asked.clone()));
         self.pump();
     }
 
@@ -213,15 +213,17 @@ impl Bench {
                         self.unanswered.push(effect);
                     }
                     _ if !self.is_connected => self.unanswered.push(effect),
-                    _ => self.on_effect(effect),
+                    Effect::Open { .. } | Effect::Beat { .. } | Effect::Operate(_) => {
+                        self.on_effect(&effect);
+                    }
                 }
             }
         }
     }
 
-    fn on_effect(&mut self, effect: Effect) {
+    fn on_effect(&mut self, effect: &Effect) {
         let (now, node) = (self.now, NodeId(1));
-        match &effect {
+        match effect {
             Effect::Open { after } => {
                 let request = OpenRequest { node, process: process(1), after: *after, gone: None };
                 self.steward.handle_open(request, 1);
@@ -236,7 +238,9 @@ impl Bench {
             Effect::Operate(operation) => {
                 self.steward.handle_operate(&self.replica, node, operation.clone(), 1);
             }
-            other => panic!("not for the steward: {other:?}"),
+            Effect::Answer { .. } | Effect::HandOver { .. } | Effect::PassCheckin { .. } => {
+                panic!("not for the steward: {effect:?}")
+            }
         }
         loop {
             let effects = self.steward.take_effects();
@@ -253,7 +257,7 @@ impl Bench {
                         let pools: Vec<PoolId> = pools.iter().map(|(pool, _)| *pool).collect();
                         self.steward.on_recalled(node, &pools, None);
                     }
-                    StewardEffect::Answer { answer, .. } => self.on_answer(&effect, answer),
+                    StewardEffect::Answer { answer, .. } => self.on_answer(effect, answer),
                 }
             }
         }

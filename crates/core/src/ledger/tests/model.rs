@@ -152,8 +152,16 @@ impl Run {
             if let Command::Open { .. } | Command::Operate { .. } = command {
                 assert_eq!(self.ledger.apply(&command), outcome, "a repeat is answered the same");
             }
-            self.said.push(command);
+            if self.is_settled(&command) {
+                self.said.push(command);
+            }
         }
+    }
+
+    /// A thaw of what could not thaw yet is not said in life, and may do it when said again.
+    fn is_settled(&self, command: &Command) -> bool {
+        let Command::Thaw { allotments } = command else { return true };
+        allotments.iter().all(|id| self.ledger.allotment(*id).is_none())
     }
 
     fn assert_says_nothing_new(&mut self, repeated: &Command) {
