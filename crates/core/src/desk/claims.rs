@@ -262,7 +262,7 @@ impl Desk {
     /// Another node asks for a checkout whose engine now talks to it.
     pub fn handle_hand_over(&mut self, now: Now, shown: &[u8], to: NodeId, ticket: Ticket) {
         let answer = match self.open_receipt(shown) {
-            Ok(receipt) => self.start_hand_over(receipt.checkout, to, ticket),
+            Ok(receipt) => self.start_hand_over(&receipt, to, ticket),
             Err(_) => Some(HandOver::Ended),
         };
         if let Some(answer) = answer {
@@ -271,7 +271,18 @@ impl Desk {
         self.ask_steward(now);
     }
 
-    fn start_hand_over(&mut self, id: CheckoutId, to: NodeId, ticket: Ticket) -> Option<HandOver> {
+    fn start_hand_over(
+        &mut self,
+        receipt: &Receipt,
+        to: NodeId,
+        ticket: Ticket,
+    ) -> Option<HandOver> {
+        let id = receipt.checkout;
+        if self.book.get(id).is_none() && !self.has_ended_here(receipt) {
+            // Perhaps it ran under an epoch before this one: to say that it has ended would lose a
+            // call that the asker can have once that epoch's units are frozen.
+            return Some(HandOver::NotNow);
+        }
         let Some(known) = self.book.get_mut(id) else { return Some(HandOver::Ended) };
         match known.state {
             CheckoutState::Ended => return Some(HandOver::Ended),
@@ -305,7 +316,14 @@ impl Desk {
         self.departed.push_back((forget_at, id));
     }
 
-    pub(super) fn has_departed(&self, receipt: &Receipt) -> bool {
+    /// Whether a checkout that is not in the book was granted by this desk's present epoch.
+    pub(super) fn has_ended_here(&self, receipt: &Receipt) -> bool {
+        receipt.node == self.config.node
+            && Some(receipt.epoch) == self.tenure.epoch()
+            && !self.has_departed(receipt)
+    }
+
+    fn has_departed(&self, receipt: &Receipt) -> bool {
         self.departed.iter().any(|(_, id)| *id == receipt.checkout)
     }
 

@@ -183,10 +183,7 @@ impl Desk {
         if let Some(reason) = self.not_lending(now) {
             return Err(reason);
         }
-        let has_ended_here = receipt.node == self.config.node
-            && Some(receipt.epoch) == self.tenure.epoch()
-            && !self.has_departed(&receipt);
-        if has_ended_here {
+        if self.has_ended_here(&receipt) {
             return Err(Reason::ReceiptExpired);
         }
         self.claim(now, receipt, shown, age_ms, ticket)?;
