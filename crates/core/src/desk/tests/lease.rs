@@ -219,8 +219,16 @@ fn a_checkout_that_leaves_ends_here_when_the_ledger_has_moved_it() {
     assert_eq!(bench.answer(ticket), Some(&Answer::HandOver(HandOver::Coming)));
     let status = bench.desk.status();
     assert_eq!((status.running, status.counters.handed_over), (0, 1));
-    let again = bench.hand_over(&receipt, 3);
-    assert_eq!(bench.answer(again), Some(&Answer::HandOver(HandOver::Ended)));
+}
+
+#[test]
+fn a_checkout_that_was_checked_in_has_ended_for_other_nodes_too() {
+    let mut bench = Bench::open(sets());
+    let receipt = bench.granted(1, &[("cpa", 2)]);
+    bench.draw_at(2, SECOND, 1);
+    bench.checkin(&receipt);
+    let ticket = bench.hand_over(&receipt, 2);
+    assert_eq!(bench.answer(ticket), Some(&Answer::HandOver(HandOver::Ended)));
 }
 
 #[test]
