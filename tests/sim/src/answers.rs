@@ -153,6 +153,7 @@ impl World {
         self.trace(|| format!("engine {engine} holds {units:?} until {ends_at}"));
         self.engines[engine].stage = Stage::Held(Held {
             receipt,
+            earlier: Vec::new(),
             units,
             node: ended.node,
             sent: ended.sent,
@@ -198,7 +199,7 @@ impl World {
                     held.call = None;
                 }
                 if let (Some(receipt), Some(units)) = (receipt, units) {
-                    held.receipt = receipt;
+                    held.earlier.push(std::mem::replace(&mut held.receipt, receipt));
                     held.units = units;
                     self.tally.count("checkout moved with its engine");
                 }
@@ -210,6 +211,10 @@ impl World {
                 held.troubles.clear();
                 self.tally.count("renewed");
                 self.check_units();
+            }
+            // To check in what it brought would end the checkout that is in use.
+            Stage::Held(held) if held.earlier.iter().any(|earlier| earlier == shown) => {
+                self.tally.count("late renewal of a checkout that has moved on");
             }
             Stage::Idle { .. } | Stage::Asking(_) | Stage::Held(_) => {
                 self.tally.count("late renewal, nothing extended");

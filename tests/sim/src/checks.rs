@@ -60,8 +60,7 @@ impl World {
     /// A desk has lent no more than what the ledger has allotted to it.
     pub(crate) fn check_desk(&mut self, process: ProcessIndex) {
         let checked = &self.processes[process];
-        let is_settled =
-            checked.operations_under_way == 0 && checked.applied == self.raft.committed;
+        let is_settled = checked.in_flight.is_none() && checked.applied == self.raft.committed;
         // A look at everything a desk has costs more than most events.
         if !is_settled || !self.dice.chance(100) {
             return;

@@ -64,6 +64,11 @@ impl LocalClock {
         self.base_true = at + duration;
     }
 
+    /// A steady clock that stands still runs on from `at`.
+    pub(crate) fn thaw(&mut self, at: Time) {
+        self.base_true = self.base_true.min(at);
+    }
+
     pub(crate) fn step_wall(&mut self, by_ms: i64) {
         self.wall_offset_ms += by_ms;
     }

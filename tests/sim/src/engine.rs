@@ -47,6 +47,8 @@ pub(crate) struct Asking {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) receipt: Vec<u8>,
+    /// Earlier receipts of the same checkout.
+    pub(crate) earlier: Vec<Vec<u8>>,
     /// What the receipt is for; an engine can't know, the simulator does.
     pub(crate) units: BTreeMap<PoolId, u64>,
     pub(crate) node: usize,
@@ -177,7 +179,7 @@ impl World {
     fn send_checkout(&mut self, engine: EngineIndex) {
         let Stage::Asking(asking) = &self.engines[engine].stage else { return };
         let (mut item, node) = (asking.item.clone(), asking.node);
-        if self.dice.chance(5) {
+        if !self.is_healed && self.dice.chance(5) {
             // A careless engine uses a name twice.
             item.lines[0].units += 1;
         }

@@ -51,6 +51,10 @@ pub(crate) enum Event {
     EngineWake {
         engine: EngineIndex,
     },
+    /// A paused process goes on, with what has arrived meanwhile.
+    Resume {
+        process: ProcessIndex,
+    },
     RaftTick,
     Commit {
         term: u64,

@@ -3,7 +3,7 @@
 use leasehold_core::ledger::command::Command;
 
 use crate::clock::{MS, SECOND, Time};
-use crate::event::{Event, MachineIndex};
+use crate::event::{Event, MachineIndex, ProcessIndex};
 use crate::fault::{Fault, Victim};
 use crate::network::Place;
 use crate::world::World;
@@ -120,6 +120,7 @@ impl World {
         self.tally.count("fault drained and restarted");
         let now = self.clock_of(process);
         self.processes[process].desk.drain(now);
+        self.processes[process].is_draining = true;
         self.settle(process);
         let fault = Fault::Crash { victim: Victim::Machine(machine), down, is_proven: true };
         self.queue.push(self.now + DRAIN, Event::Fault(fault));
@@ -132,11 +133,26 @@ impl World {
             return;
         }
         self.processes[process].paused_until = self.now + lasts;
+        self.queue.push(self.now + lasts, Event::Resume { process });
         if is_suspended {
             self.tally.count("fault steady clock stood still");
             self.machines[machine].clock.freeze(self.now, lasts);
         } else {
             self.tally.count("fault pause");
+        }
+    }
+
+    pub(crate) fn resume(&mut self, process: ProcessIndex) {
+        let resumed = &mut self.processes[process];
+        if resumed.paused_until > self.now {
+            return;
+        }
+        // Which of them is looked at first is not said.
+        let mut backlog = std::mem::take(&mut resumed.backlog);
+        while !backlog.is_empty() {
+            let next = self.dice.index(backlog.len().min(4));
+            let event = backlog.remove(next);
+            self.queue.push(self.now, event);
         }
     }
 

@@ -11,6 +11,7 @@ use leasehold_core::steward::message::{Answer, Effect};
 use crate::clock::MS;
 use crate::event::{CallId, Event, FromPeer, PeerAnswer, ProcessIndex, Question};
 use crate::mutation::Mutation;
+use crate::plan::Class;
 use crate::process::Awaited;
 use crate::raft::Origin;
 use crate::world::World;
@@ -177,7 +178,7 @@ impl World {
             return;
         }
         // The answer may be lost between the log and the steward.
-        if !self.is_healed && self.dice.chance(10) {
+        if self.plan.class == Class::Wild && !self.is_healed && self.dice.chance(10) {
             self.tally.count("commit whose answer was lost");
             return;
         }

@@ -116,8 +116,8 @@ fn network(class: Class, dice: &mut Dice) -> NetworkPlan {
     NetworkPlan {
         peer_delay: if is_wide { (10 * MS, 40 * MS) } else { (MS / 2, 8 * MS) },
         engine_delay: (MS / 2, 10 * MS),
-        loss_per_mille: if wild { dice.below(80) } else { dice.below(6) },
-        duplicate_per_mille: if wild { dice.below(60) } else { dice.below(10) },
+        loss_per_mille: if wild { dice.below(80) } else { 0 },
+        duplicate_per_mille: if wild { dice.below(60) } else { 0 },
         late_per_mille: if wild { dice.below(30) } else { 0 },
         commit_delay: if dice.chance(300) { (5 * MS, 200 * MS) } else { (2 * MS, 25 * MS) },
     }

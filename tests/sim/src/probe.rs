@@ -45,12 +45,22 @@ impl World {
                 self.append(vec![Command::Remove { node }], None);
             }
         }
-        for machine in self.members() {
-            self.queue.push(self.now, Event::Restart { machine });
+        for machine in &mut self.machines {
+            machine.clock.thaw(self.now);
         }
         for process in 0..self.processes.len() {
             let paused = &mut self.processes[process];
             paused.paused_until = paused.paused_until.min(self.now);
+            if paused.is_draining {
+                let machine = paused.machine;
+                if self.machines[machine].process == Some(process) {
+                    self.crash(machine);
+                }
+            }
+            self.resume(process);
+        }
+        for machine in self.members() {
+            self.queue.push(self.now, Event::Restart { machine });
         }
         for engine in 0..self.plan.engines {
             self.calm_engine(engine);

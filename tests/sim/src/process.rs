@@ -27,6 +27,9 @@ pub(crate) struct Process {
     pub(crate) gone: Option<ProcessId>,
     pub(crate) is_running: bool,
     pub(crate) paused_until: Time,
+    /// What arrived during the pause.
+    pub(crate) backlog: Vec<Event>,
+    pub(crate) is_draining: bool,
     pub(crate) replica: Replica,
     /// Entries of the log that were applied.
     pub(crate) applied: usize,
@@ -43,7 +46,8 @@ pub(crate) struct Process {
     wake_at: Option<Time>,
     /// Desk wakes in a row that were due at once.
     pub(crate) idle_wakes: u32,
-    pub(crate) operations_under_way: u32,
+    /// The operation whose answer the desk waits for.
+    pub(crate) in_flight: Option<(Epoch, u64)>,
 }
 
 /// Who waits for the desk's answer.
@@ -75,7 +79,7 @@ pub(crate) enum Awaited {
 
 /// The desk's own bounds on its answers; see `DECIDE_MS_MAX` and `CLAIM_MS_MAX` there.
 const DECIDE_MS: u64 = 450;
-const CLAIM_MS: u64 = 2_000;
+const CLAIM_MS: u64 = 1_000;
 /// Wakes that are due at once and change nothing are a busy loop when there are as many.
 const IDLE_WAKES_MAX: u32 = 50;
 
@@ -88,6 +92,8 @@ impl Process {
             gone: None,
             is_running: true,
             paused_until: 0,
+            backlog: Vec::new(),
+            is_draining: false,
             replica: Replica::default(),
             applied: 0,
             is_following: false,
@@ -100,7 +106,7 @@ impl Process {
             last_ticket: 0,
             wake_at: None,
             idle_wakes: 0,
-            operations_under_way: 0,
+            in_flight: None,
         }
     }
 }
@@ -199,9 +205,11 @@ impl World {
             self.on_recalled(process, term, node, &pools, returning.as_deref());
             return;
         }
-        if let Awaited::Operated { .. } = awaited {
-            let under_way = &mut self.processes[process].operations_under_way;
-            *under_way = under_way.saturating_sub(1);
+        if let Awaited::Operated { epoch, number } = awaited
+            && matches!(answer, Some(PeerAnswer::Operated(_)))
+        {
+            let in_flight = &mut self.processes[process].in_flight;
+            *in_flight = in_flight.filter(|it| *it != (epoch, number));
         }
         if let Awaited::Beat { sent_at, .. } = awaited {
             self.mutate_before_beat_answer(process, sent_at);
@@ -292,7 +300,7 @@ impl World {
             Effect::Operate(operation) => {
                 let awaited =
                     Awaited::Operated { epoch: operation.epoch, number: operation.number };
-                self.processes[process].operations_under_way += 1;
+                self.processes[process].in_flight = Some((operation.epoch, operation.number));
                 let question = Question::Operate { node, operation };
                 self.ask(process, leader, question, awaited);
             }

@@ -237,6 +237,7 @@ impl World {
             Event::AtEngine { .. }
             | Event::EngineCallOver { .. }
             | Event::EngineWake { .. }
+            | Event::Resume { .. }
             | Event::RaftTick
             | Event::Commit { .. }
             | Event::Fault(_)
@@ -248,12 +249,11 @@ impl World {
         if !self.processes[process].is_running {
             return true;
         }
-        let paused_until = self.processes[process].paused_until;
-        if paused_until > at {
-            self.queue.push(paused_until, event.clone());
-            return true;
+        let is_paused = self.processes[process].paused_until > at;
+        if is_paused {
+            self.processes[process].backlog.push(event.clone());
         }
-        false
+        is_paused
     }
 
     fn handle(&mut self, event: Event) {
@@ -268,6 +268,7 @@ impl World {
             Event::EngineCallOver { engine, call } => self.on_engine_call_over(engine, call),
             Event::ProcessWake { process } => self.on_process_wake(process),
             Event::EngineWake { engine } => self.on_engine_wake(engine),
+            Event::Resume { process } => self.resume(process),
             Event::RaftTick => self.on_raft_tick(),
             Event::Commit { term, index } => self.on_commit(term, index),
             Event::Apply { process, up_to, by_snapshot } => {
