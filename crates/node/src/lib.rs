@@ -14,6 +14,7 @@
 pub mod actors;
 pub mod certs;
 pub mod config;
+mod expulsion;
 mod founding;
 pub mod http;
 pub mod membership;

@@ -32,6 +32,8 @@ use crate::tls::Connector;
 const LAG_MAX: u64 = 16;
 /// Learners are looked at this often.
 const PROMOTE_EVERY: Duration = Duration::from_millis(500);
+/// Two commits: into the joint membership and out of it.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(8);
 /// Two round trips and a commit.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -153,7 +155,7 @@ impl Membership {
         if !is_begun {
             self.commit(Command::Admit { node, site, name }).await?;
         }
-        self.consensus.add_learner(node, peer).await.map_err(of_propose)
+        in_time(self.consensus.add_learner(node, peer)).await
     }
 
     /// At the leader: changes a member.
@@ -179,7 +181,7 @@ impl Membership {
         if !has_caught_up(&status, node) {
             return Err(not_now(format!("node {node} has not caught up with the log yet")));
         }
-        self.consensus.promote(node).await.map_err(of_propose)
+        in_time(self.consensus.promote(node)).await
     }
 
     async fn remove(&self, node: NodeId) -> Result<(), MembershipError> {
@@ -188,6 +190,7 @@ impl Membership {
         if is_last {
             return Err(refused(format!("node {node} is the last voter: stop it instead")));
         }
+        self.require_majority_without(node, &status)?;
         match self.commit(Command::Remove { node }).await {
             // Begun before and interrupted: go on.
             Err(MembershipError::Refused { .. })
@@ -197,9 +200,36 @@ impl Membership {
             other => other?,
         }
         if status.voters.contains_key(&node) || status.learners.contains_key(&node) {
-            self.consensus.remove(node).await.map_err(of_propose)?;
+            in_time(self.consensus.remove(node)).await?;
         }
         Ok(())
+    }
+
+    /// Without a majority of the voters that remain the change could not be committed, and nor
+    /// could anything after it.
+    fn require_majority_without(
+        &self,
+        node: NodeId,
+        status: &RaftStatus,
+    ) -> Result<(), MembershipError> {
+        if !status.voters.contains_key(&node) {
+            return Ok(());
+        }
+        let remaining: Vec<NodeId> =
+            status.voters.keys().copied().filter(|voter| *voter != node).collect();
+        let live: Vec<NodeId> = self.consensus.read(|replica| {
+            let live = replica.ledger.leases().filter(|(_, lease)| lease.live);
+            live.map(|(node, _)| node).collect()
+        });
+        let up = remaining.iter().filter(|voter| live.contains(voter)).count();
+        if up > remaining.len() / 2 {
+            return Ok(());
+        }
+        Err(refused(format!(
+            "without node {node} only {up} of {} voters would be up: start or remove those that \
+             are down first",
+            remaining.len()
+        )))
     }
 
     async fn fence(&self, node: NodeId, powered_off: bool) -> Result<(), MembershipError> {
@@ -254,6 +284,17 @@ impl Membership {
 fn has_caught_up(status: &RaftStatus, node: NodeId) -> bool {
     let matched = status.matched.get(&node).copied().flatten();
     matched.is_some_and(|matched| matched + LAG_MAX >= status.last_log.unwrap_or(0))
+}
+
+async fn in_time(
+    change: impl Future<Output = Result<(), ProposeError>>,
+) -> Result<(), MembershipError> {
+    match tokio::time::timeout(CHANGE_DEADLINE, change).await {
+        Ok(changed) => changed.map_err(of_propose),
+        Err(_) => Err(not_now(format!(
+            "no majority confirmed the change within {CHANGE_DEADLINE:?}; it may still happen"
+        ))),
+    }
 }
 
 /// Founding members, for a cluster of one.

@@ -7,7 +7,7 @@ use leasehold_actor::{ActorFailed, Backoff, BoxError, CancellationToken, System}
 use leasehold_clock::Clock;
 use leasehold_consensus::{Config, Consensus, Peer};
 use leasehold_core::desk::DeskConfig;
-use leasehold_core::id::ProcessId;
+use leasehold_core::id::{NodeId, ProcessId};
 use leasehold_storage::{DataDirectory, Identity, OpenError};
 use tokio::sync::Mutex;
 
@@ -17,6 +17,7 @@ use crate::actors::proposals::{ProposalsHandle, proposals};
 use crate::actors::route::{DeskRoute, Route};
 use crate::actors::steward::{StewardHandle, steward};
 use crate::config::{ListenerConfig, NodeConfig, Security};
+use crate::expulsion::Expulsion;
 use crate::founding::Founder;
 use crate::http::{self, Pages, Readiness, Telemetry};
 use crate::membership::Membership;
@@ -30,6 +31,8 @@ use crate::usage::Usage;
 
 /// From the signal to the exit: below the time that service managers allow.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// One round trip and a vote.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,8 @@ pub enum RunError {
     Consensus(#[from] leasehold_consensus::FatalError),
     #[error(transparent)]
     Actor(#[from] ActorFailed),
+    #[error("{reason}: it ends; to come back it joins under a new id with an empty data directory")]
+    Expelled { reason: String },
 }
 
 /// A started node.
@@ -61,6 +66,7 @@ pub struct Node {
     consensus: Consensus,
     desk: DeskHandle,
     certificates: Certificates,
+    expulsion: Expulsion,
     /// Held, and with it the lock, until everything has stopped.
     directory: Arc<Mutex<DataDirectory>>,
 }
@@ -126,14 +132,19 @@ impl Node {
         let (edge, services) = (system.stage("edge"), system.stage("services"));
         let (desks, log) = (system.stage("desk"), system.stage("log"));
 
+        let expulsion = Expulsion::default();
         let (proposals, proposals_task) = proposals(consensus.clone());
         let (desk, desk_inbox) = desk_mailbox();
         let peers = Peers::new(consensus.clone(), connector.clone());
         let desk_route = DeskRoute { node: id, local: desk.clone(), peers: peers.clone() };
         let (steward, steward_task) =
             steward(clock.clone(), consensus.clone(), proposals.clone(), desk_route.clone());
-        let route =
-            Route { consensus: consensus.clone(), steward: steward.clone(), desks: desk_route };
+        let route = Route {
+            consensus: consensus.clone(),
+            steward: steward.clone(),
+            desks: desk_route,
+            expulsion: expulsion.clone(),
+        };
         let site = config.node.site.clone();
         let identity = DeskIdentity { desk: DeskConfig { node: id, site }, process, gone };
         let desk_task =
@@ -170,7 +181,7 @@ impl Node {
             directory: Arc::clone(&directory),
         };
         serve(&edge, &services, listeners, &certificates, parts, founder, telemetry, id);
-        Ok(Self { system, consensus, desk, certificates, directory })
+        Ok(Self { system, consensus, desk, certificates, expulsion, directory })
     }
 
     /// The certificates in use.
@@ -185,17 +196,19 @@ impl Node {
     /// # Errors
     /// What failed.
     pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), RunError> {
-        let mut fatal = None;
+        let mut failed = None;
         let ended = {
-            let fatal = &mut fatal;
-            let (consensus, desk) = (&self.consensus, &self.desk);
+            let failed = &mut failed;
+            let (consensus, desk, expulsion) = (&self.consensus, &self.desk, &self.expulsion);
             let end = async move {
                 tokio::select! {
                     biased;
-                    cause = consensus.fatal() => *fatal = Some(cause),
+                    cause = consensus.fatal() => *failed = Some(cause.into()),
+                    reason = expulsion.told() => *failed = Some(RunError::Expelled { reason }),
                     () = signal => {
                         // Full or gone: the desk is about to stop anyway.
                         let _ = desk.drain();
+                        hand_leadership_over(consensus).await;
                     }
                 }
             };
@@ -203,10 +216,7 @@ impl Node {
         };
         self.consensus.shutdown().await;
         drop(self.directory);
-        if let Some(fatal) = fatal {
-            return Err(fatal.into());
-        }
-        ended.map_err(RunError::from)
+        failed.map_or_else(|| ended.map_err(RunError::from), Err)
     }
 }
 
@@ -241,7 +251,7 @@ fn serve(
     parts: Parts,
     founder: Founder,
     telemetry: Telemetry,
-    node: leasehold_core::id::NodeId,
+    node: NodeId,
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
     let Parts { clock, consensus, proposals, steward, desk, usage, readiness, .. } = parts;
@@ -305,6 +315,25 @@ fn serve(
         health.set_service_status(LICENSING, tonic_health::ServingStatus::NotServing).await;
         Ok(())
     });
+}
+
+/// A leader that stops lets a voter that has all of its log lead: nobody waits for an election.
+async fn hand_leadership_over(consensus: &Consensus) {
+    let mut leadership = consensus.leadership();
+    if !leadership.borrow().is_leader {
+        return;
+    }
+    let status = consensus.status();
+    let others = status.voters.keys().filter(|node| Some(**node) != status.leader);
+    let matched = |node: &&NodeId| status.matched.get(*node).copied().flatten();
+    let Some(successor) = others.max_by_key(matched) else { return };
+    tracing::info!(%successor, "handing leadership over");
+    if consensus.transfer_leader(*successor).await.is_ok() {
+        let handed_over = leadership.wait_for(|led| !led.is_leader);
+        if tokio::time::timeout(HAND_OVER_DEADLINE, handed_over).await.is_err() {
+            tracing::warn!(%successor, "leadership was not taken: an election will follow");
+        }
+    }
 }
 
 async fn follow(tls: Arc<ServerTls>, stop: CancellationToken) -> Result<(), BoxError> {

@@ -215,7 +215,8 @@ impl DeskTask {
                     self.on_applied();
                 }
                 request = self.inbox.inbox.next() => {
-                    let Some(request) = request else { return Ok(()) };
+                    // Everybody who could ask has stopped: so will this actor be told to.
+                    let Some(request) = request else { return Ok(stop.cancelled().await) };
                     self.handle(request);
                 }
                 () = timer => self.desk.on_tick(now(&self.clock)),
@@ -233,19 +234,19 @@ impl DeskTask {
         match request {
             DeskRequest::Checkout { items, reply } => {
                 let first = self.open_batch(items.len(), reply);
-                for (ticket, item) in (first..).zip(items) {
+                for (item, ticket) in items.into_iter().zip(first..) {
                     self.desk.handle_checkout(now, item, ticket);
                 }
             }
             DeskRequest::Renew { items, reply } => {
                 let first = self.open_batch(items.len(), reply);
-                for (ticket, item) in (first..).zip(items) {
+                for (item, ticket) in items.into_iter().zip(first..) {
                     self.desk.handle_renew(now, &item.receipt, item.age_ms, ticket);
                 }
             }
             DeskRequest::Checkin { receipts, is_passed_on, reply } => {
                 let first = self.open_batch(receipts.len(), reply);
-                for (ticket, receipt) in (first..).zip(receipts) {
+                for (receipt, ticket) in receipts.into_iter().zip(first..) {
                     self.desk.handle_checkin(now, &receipt, is_passed_on, ticket);
                 }
             }
@@ -260,7 +261,8 @@ impl DeskTask {
         }
     }
 
-    /// Returns the ticket of the batch's first item; the others follow it.
+    /// Returns the ticket of the batch's first item; the others follow it. Nothing follows that of
+    /// an empty batch, such as one whose items were all malformed: not even a count may go on.
     fn open_batch(&mut self, items: usize, reply: Reply<Vec<Answer>>) -> Ticket {
         if items == 0 {
             reply.send(Vec::new());
@@ -357,6 +359,9 @@ impl DeskTask {
         let known = self.desk.catalog_version();
         let node = self.identity.desk.node;
         let (view, catalog) = self.consensus.read(|replica| {
+            if replica.ledger.node(node).is_some_and(|member| member.removed) {
+                self.route.expulsion.tell("this node was removed from the cluster");
+            }
             let view = replica.ledger.view(node);
             let is_newer = replica.ledger.catalog_version() > known;
             (view, is_newer.then(|| replica.ledger.catalog()))

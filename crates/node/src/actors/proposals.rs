@@ -59,7 +59,8 @@ impl ProposalsTask {
                 () = stop.cancelled() => return Ok(()),
                 first = self.inbox.next() => first,
             };
-            let Some(first) = first else { return Ok(()) };
+            // Everybody who could ask has stopped: so will this actor be told to.
+            let Some(first) = first else { return Ok(stop.cancelled().await) };
             self.commit(first).await;
         }
     }

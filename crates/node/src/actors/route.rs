@@ -8,6 +8,7 @@ use leasehold_core::steward::message::{BeatRequest, OpenAnswer, OpenRequest};
 
 use super::desk::DeskHandle;
 use super::steward::StewardHandle;
+use crate::expulsion::Expulsion;
 use crate::peers::{PeerError, Peers};
 
 /// From a desk to the leader's steward and to other desks. `None` means: no answer, ask again.
@@ -16,20 +17,21 @@ pub struct Route {
     pub consensus: Consensus,
     pub steward: StewardHandle,
     pub desks: DeskRoute,
+    pub expulsion: Expulsion,
 }
 
 impl Route {
     pub async fn open(&self, request: OpenRequest) -> Option<OpenAnswer> {
         match self.leader()? {
             Leader::Here => self.steward.open(request).await,
-            Leader::At(node) => heard(self.desks.peers.open(node, request).await),
+            Leader::At(node) => self.obey(self.desks.peers.open(node, request).await),
         }
     }
 
     pub async fn beat(&self, request: BeatRequest) -> Option<BeatAnswer> {
         match self.leader()? {
             Leader::Here => self.steward.beat(request).await,
-            Leader::At(node) => heard(self.desks.peers.beat(node, request).await),
+            Leader::At(node) => self.obey(self.desks.peers.beat(node, request).await),
         }
     }
 
@@ -46,6 +48,16 @@ impl Route {
 
     pub async fn pass_checkin(&self, to: NodeId, receipt: Vec<u8>) {
         self.desks.pass_checkin(to, Bytes::from(receipt)).await;
+    }
+
+    /// A leader that says this node was removed, or is of another cluster, is believed.
+    fn obey<T>(&self, answer: Result<T, PeerError>) -> Option<T> {
+        if let Err(error) = &answer
+            && error.is_rejection()
+        {
+            self.expulsion.tell(&error.to_string());
+        }
+        heard(answer)
     }
 
     fn leader(&self) -> Option<Leader> {

@@ -144,7 +144,8 @@ impl StewardTask {
                 }
                 Some(completion) = self.completions.join_next() => self.on_completion(completion?),
                 request = self.inbox.next() => {
-                    let Some(request) = request else { return Ok(()) };
+                    // Everybody who could ask has stopped: so will this actor be told to.
+                    let Some(request) = request else { return Ok(stop.cancelled().await) };
                     self.handle(request);
                 }
                 () = timer => self.on_tick(),

@@ -24,7 +24,7 @@ pub(crate) struct Running {
     pub(crate) admin: SocketAddr,
     pub(crate) peers: SocketAddr,
     stop: oneshot::Sender<()>,
-    node: JoinHandle<()>,
+    node: JoinHandle<Result<(), String>>,
 }
 
 /// Starts node `id` in a site of its own, on free ports.
@@ -48,7 +48,7 @@ pub(crate) async fn start(id: u64, data: &Path) -> Running {
             let _ = stopped.await;
         })
         .await
-        .unwrap();
+        .map_err(|error| error.to_string())
     });
     Running { engines, admin, peers, stop, node }
 }
@@ -56,7 +56,13 @@ pub(crate) async fn start(id: u64, data: &Path) -> Running {
 impl Running {
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
-        self.node.await.unwrap();
+        self.node.await.unwrap().unwrap();
+    }
+
+    /// Waits until the node has ended by itself.
+    pub(crate) async fn ended(self) -> Result<(), String> {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.node).await;
+        ended.expect("the node did not end within 20 s").unwrap()
     }
 
     pub(crate) async fn engine(&self) -> LicensingClient<Channel> {

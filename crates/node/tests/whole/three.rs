@@ -13,11 +13,7 @@ async fn three_nodes_share_one_pool_and_a_running_call_outlives_its_node() {
     found(&first).await;
     let second = start(2, homes[1].path()).await;
     let third = start(3, homes[2].path()).await;
-    for node in [&second, &third] {
-        let via = first.peers.to_string();
-        node.admin().await.join_cluster(v1::JoinClusterRequest { via }).await.unwrap();
-    }
-    wait_for_voters(&first, 3).await;
+    join_all(&first, &[&second, &third]).await;
 
     // All units of the pool can be had at the node that drew none before.
     let mut at_second = second.engine().await;
@@ -35,9 +31,66 @@ async fn three_nodes_share_one_pool_and_a_running_call_outlives_its_node() {
     let denied = checkout(&mut at_third, item(251, 1)).await.unwrap_err();
     assert_eq!(denied.reason(), v1::Reason::Exhausted, "its units are not lent twice");
 
-    // The leader is gone too; one of three can change nothing, but knows it.
     first.stop().await;
     third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_node_ends_by_itself_and_its_id_is_never_used_again() {
+    let homes = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let first = start(1, homes[0].path()).await;
+    found(&first).await;
+    let second = start(2, homes[1].path()).await;
+    let third = start(3, homes[2].path()).await;
+    join_all(&first, &[&second, &third]).await;
+
+    let impostor = start(3, homes[3].path()).await;
+    let via = first.peers.to_string();
+    let refused = impostor.admin().await.join_cluster(v1::JoinClusterRequest { via }).await;
+    let message = refused.unwrap_err().message().to_owned();
+    assert!(message.contains("joins under a new id"), "{message}");
+    impostor.stop().await;
+
+    // Asked of a follower: it passes the change on to the leader.
+    second.admin().await.remove_node(v1::RemoveNodeRequest { node_id: 3 }).await.unwrap();
+    let message = third.ended().await.unwrap_err();
+    assert!(message.contains("removed"), "{message}");
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_leader_hands_over_without_an_election_timeout() {
+    let homes = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let first = start(1, homes[0].path()).await;
+    found(&first).await;
+    let second = start(2, homes[1].path()).await;
+    let third = start(3, homes[2].path()).await;
+    join_all(&first, &[&second, &third]).await;
+    first.stop().await;
+    wait_for_leader(&second).await;
+    second.stop().await;
+    third.stop().await;
+}
+
+async fn join_all(first: &Running, others: &[&Running]) {
+    for node in others {
+        let via = first.peers.to_string();
+        node.admin().await.join_cluster(v1::JoinClusterRequest { via }).await.unwrap();
+    }
+    wait_for_voters(first, others.len() + 1).await;
+}
+
+async fn wait_for_leader(node: &Running) -> u64 {
+    let began = Instant::now();
+    loop {
+        let status = node.admin().await.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        if let Some(leader) = status.leader.filter(|leader| *leader != 1) {
+            return leader;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "no new leader: {status:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn wait_for_voters(node: &Running, count: usize) {
