@@ -207,4 +207,9 @@ fn describe_metrics() {
     describe_gauge!("leasehold_entitlement_serial", "The entitlement in force.");
     describe_counter!("leasehold_invariant_violations_total", "Broken invariants of the ledger.");
     describe_histogram!("leasehold_call_duration_seconds", "Time to answer a call of engines.");
+    describe_counter!("leasehold_disk_wal_write_bytes_total", "Bytes written to the Raft log.");
+    describe_histogram!(
+        "leasehold_disk_wal_fsync_duration_seconds",
+        "Time until the disk confirmed a group of log entries."
+    );
 }
