@@ -143,6 +143,20 @@ fn a_new_request_passes_nobody_by_who_waits_for_one_of_its_features() {
 }
 
 #[test]
+fn who_heads_one_line_does_not_pass_by_who_waits_longer_in_another() {
+    let mut bench = Bench::open(vec![set("all", &[("cpa", 2), ("asr.tier1", 2)])]);
+    let held = [8, 9].map(|request| bench.granted(request, &[("cpa", 1)]));
+    let large = bench.ask(waiting(9_000, item(1, &[("cpa", 2)])));
+    let both = bench.ask(waiting(9_000, item(2, &[("cpa", 1), ("asr.tier1", 1)])));
+    bench.checkin(&held[0]);
+    bench.pass(500);
+    assert_eq!((bench.answer(large), bench.answer(both)), (None, None));
+    bench.checkin(&held[1]);
+    assert!(matches!(bench.answer(large), Some(Answer::Granted { .. })));
+    assert_eq!(bench.answer(both), None);
+}
+
+#[test]
 fn recalled_units_go_back_with_the_next_operation_and_are_not_lent_meanwhile() {
     let mut bench = Bench::open(sets(10));
     bench.granted(1, &[("cpa", 1)]);
