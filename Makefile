@@ -35,7 +35,7 @@ test: ## Run every test, as CI does
 	$(STAGE) "Python client, promtool" scripts/test-tools
 	$(STAGE) "alert rules" scripts/test-tools promtool test rules deploy/prometheus/rules.test.yml
 	$(STAGE) "tests, with $(TEST_SEEDS) seeds of the simulator" \
-		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) scripts/test-tools $(CARGO) test --locked --workspace
+		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) scripts/test-tools $(CARGO) test --locked --workspace --no-fail-fast
 
 sim: ## Run the simulator alone (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build
