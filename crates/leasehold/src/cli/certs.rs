@@ -1,0 +1,63 @@
+//! `leasehold certs`: certificates for trying things out.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
+use serde::Serialize;
+
+use super::{Failure, Output};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CertsCommand {
+    /// Makes an authority and certificates for nodes, an admin and an engine. Not for production:
+    /// the authority's key lies beside them.
+    Dev(DevOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DevOptions {
+    /// Folder for the files; made if missing. Nothing is overwritten.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// A node's name; may be repeated.
+    #[arg(long, value_name = "NAME", required = true)]
+    node: Vec<String>,
+    /// A name or address at which nodes are reached, beside those of this machine's loopback; may
+    /// be repeated.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    /// How long they are good.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    days: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    directory: String,
+    /// Each has `NAME.pem` and `NAME-key.pem`.
+    names: Vec<String>,
+}
+
+pub(super) fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
+    let CertsCommand::Dev(options) = command;
+    let what = DevelopmentCertificates {
+        nodes: options.node.clone(),
+        hosts: options.host.clone(),
+        validity: Validity::days(options.days),
+    };
+    write_development_certificates(&options.out, &what).map_err(anyhow::Error::from)?;
+    let fixed = ["ca", "admin", "engine"].map(str::to_owned);
+    let written = Written {
+        directory: options.out.display().to_string(),
+        names: fixed.into_iter().chain(options.node.clone()).collect(),
+    };
+    output.print(&written, |written| {
+        format!(
+            "{}: {} (each NAME.pem and NAME-key.pem), good for {} days, not for production\n",
+            written.directory,
+            written.names.join(", "),
+            options.days
+        )
+    })
+}

@@ -1,0 +1,7 @@
+//! The program `leasehold`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leasehold::cli::main()
+}
