@@ -16,7 +16,8 @@ use super::Desk;
 use super::book::CheckoutState;
 use super::message::{Answer, Denial, Effect, FeatureUnits, HandOver, Reason, Ticket};
 use super::queue::{Purpose, Waiter};
-use crate::id::{CheckoutId, FeatureId, NodeId};
+use crate::id::{CheckoutId, Epoch, FeatureId, NodeId};
+use crate::ledger::NodeView;
 use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, LoanLine};
 use crate::receipt::{Receipt, ReceiptLine};
 use crate::time::{Moment, Now};
@@ -47,7 +48,11 @@ pub(super) struct Claim {
 enum Phase {
     ToAsk,
     Asked,
-    HandingOver,
+    /// `epoch` is that of the node's lease in the first view after it was asked.
+    HandingOver {
+        from: NodeId,
+        epoch: Option<Epoch>,
+    },
     /// The ledger has moved the units: the next view shows them.
     Arriving,
     Covering,
@@ -112,7 +117,7 @@ impl Desk {
             ActionOutcome::Done | ActionOutcome::Drawn { .. } => claim.phase = Phase::Arriving,
             ActionOutcome::LiveAt { node: at } if *at == node => claim.phase = Phase::Arriving,
             ActionOutcome::LiveAt { node: at } => {
-                claim.phase = Phase::HandingOver;
+                claim.phase = Phase::HandingOver { from: *at, epoch: None };
                 let receipt = claim.shown.clone();
                 let effect = Effect::HandOver { from: *at, checkout: id, receipt };
                 self.effects.push_back(effect);
@@ -127,10 +132,8 @@ impl Desk {
 
     /// The other node answered, or (`None`) could not be reached.
     pub fn on_hand_over(&mut self, now: Now, id: CheckoutId, answer: Option<HandOver>) {
-        let Some(claim) = self.claims.get_mut(&id).filter(|it| it.phase == Phase::HandingOver)
-        else {
-            return;
-        };
+        let is_waited_for = |claim: &&mut Claim| matches!(claim.phase, Phase::HandingOver { .. });
+        let Some(claim) = self.claims.get_mut(&id).filter(is_waited_for) else { return };
         match answer {
             Some(HandOver::Coming) => {
                 claim.phase = Phase::Arriving;
@@ -141,6 +144,20 @@ impl Desk {
             Some(HandOver::NotNow) | None => self.start_cover(now, id),
         }
         self.on_tick(now);
+    }
+
+    /// A node that does not answer may be dead: once its lease has ended the ledger is asked again,
+    /// and the units move at once. The engine has little time left by then.
+    pub(super) fn reclaim_from_ended(&mut self, view: &NodeView) {
+        for claim in self.claims.values_mut() {
+            let Phase::HandingOver { from, epoch } = &mut claim.phase else { continue };
+            let live = view.live_epochs.get(from).copied();
+            if live.is_none() || epoch.is_some_and(|epoch| live != Some(epoch)) {
+                claim.phase = Phase::ToAsk;
+            } else {
+                *epoch = live;
+            }
+        }
     }
 
     /// Covers the checkout with units of this node: they are counted twice until the other node's
@@ -182,13 +199,28 @@ impl Desk {
 
     /// The ledger's view shows units that moved here.
     pub(super) fn move_in(&mut self, now: Now, id: CheckoutId, lines: Vec<ReceiptLine>) {
-        if self.book.get(id).is_some() {
-            // It is covered, or has ended, here: its own units are not needed any more.
+        let Some(known) = self.book.get(id) else {
+            self.counters.reclaimed += 1;
+            self.enter_claimed(now, id, lines.into());
+            return;
+        };
+        if known.state == CheckoutState::Ended {
             lines.iter().for_each(|line| self.take_back(line));
             return;
         }
-        self.counters.reclaimed += 1;
-        self.enter_claimed(now, id, lines.into());
+        // It is covered here, but the engine may not know of that yet: until its old receipt has
+        // died it uses these units.
+        self.superseded.push_back((self.held_until(now.steady), lines));
+    }
+
+    /// Gives back the units of covered checkouts whose old receipts have died.
+    pub(super) fn give_back_superseded(&mut self, now: Now) {
+        while let Some((at, _)) = self.superseded.front()
+            && *at <= now.steady
+            && let Some((_, lines)) = self.superseded.pop_front()
+        {
+            lines.iter().for_each(|line| self.take_back(line));
+        }
     }
 
     fn enter_claimed(&mut self, now: Now, id: CheckoutId, lines: Box<[ReceiptLine]>) {
@@ -286,21 +318,32 @@ impl Desk {
         let Some(known) = self.book.get_mut(id) else { return Some(HandOver::Ended) };
         match known.state {
             CheckoutState::Ended => return Some(HandOver::Ended),
-            CheckoutState::Departing => return Some(HandOver::NotNow),
+            CheckoutState::Departing => return self.join_hand_over(id, to, ticket),
             CheckoutState::Running => {}
         }
         known.state = CheckoutState::Departing;
         let lines = loan_lines(&known.lines);
-        self.departing.insert(id, ticket);
+        self.departing.insert(id, (to, vec![ticket]));
         self.outbox.push_back(Action::HandOver { checkout: id, to, lines });
         None
+    }
+
+    /// A node that asks again waits for the same answer.
+    fn join_hand_over(&mut self, id: CheckoutId, to: NodeId, ticket: Ticket) -> Option<HandOver> {
+        match self.departing.get_mut(&id) {
+            Some((receiver, tickets)) if *receiver == to => {
+                tickets.push(ticket);
+                None
+            }
+            Some(_) | None => Some(HandOver::NotNow),
+        }
     }
 
     /// The ledger answered a hand-over.
     pub(super) fn on_handed_over(&mut self, now: Now, id: CheckoutId, outcome: &ActionOutcome) {
         let is_done = *outcome == ActionOutcome::Done;
         let answer = if is_done { HandOver::Coming } else { HandOver::NotNow };
-        if let Some(ticket) = self.departing.remove(&id) {
+        for ticket in self.departing.remove(&id).into_iter().flat_map(|(_, tickets)| tickets) {
             self.answer(ticket, Answer::HandOver(answer));
         }
         let Some(known) = self.book.get_mut(id) else { return };

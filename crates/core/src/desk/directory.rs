@@ -71,6 +71,16 @@ impl Directory {
         })
     }
 
+    /// The feature of a pool that serves now.
+    pub(super) fn open_feature_of(&self, pool: PoolId) -> Option<&FeatureId> {
+        let is_open =
+            |serving: &Serving| serving.pool == pool && refusal(&serving.terms, None).is_none();
+        self.features
+            .iter()
+            .find(|(_, servings)| servings.iter().any(is_open))
+            .map(|(feature, _)| feature)
+    }
+
     pub(super) fn feature_of(&self, pool: PoolId) -> Option<&FeatureId> {
         self.features
             .iter()

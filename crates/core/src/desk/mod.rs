@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `engine` | what an engine's checkout, renewal or check-in is answered |
 //! | `lending` | who gets which units, the queue, and when a checkout ends |
+//! | `headroom` | what to keep for requests to come, and what to give back |
 //! | `claims` | what becomes of a checkout that another node granted |
 //! | `operations` | lease, beats, and what to ask of the steward |
 //!
@@ -18,6 +19,7 @@ mod book;
 mod claims;
 mod directory;
 mod engine;
+mod headroom;
 mod lending;
 pub mod message;
 mod operations;
@@ -62,8 +64,10 @@ pub struct Desk {
     book: Book,
     queue: Queue,
     claims: BTreeMap<CheckoutId, Claim>,
-    /// Checkouts that the ledger was asked to move, and who waits to hear of it.
-    departing: BTreeMap<CheckoutId, Ticket>,
+    /// Checkouts that the ledger was asked to move: to where, and who waits to hear of it.
+    departing: BTreeMap<CheckoutId, (NodeId, Vec<Ticket>)>,
+    /// Units that moved here for checkouts covered meanwhile, and when to give them back.
+    superseded: VecDeque<(Moment, Vec<ReceiptLine>)>,
     /// Handed-over checkouts, and when their old receipts must have died.
     departed: VecDeque<(Moment, CheckoutId)>,
     /// Steps for the next operation.
@@ -86,6 +90,7 @@ pub struct Desk {
     next_beat: Moment,
     next_ask: Moment,
     next_spare_ask: Moment,
+    spare_pause_ms: u64,
     counters: DeskCounters,
     effects: VecDeque<Effect>,
 }
@@ -114,6 +119,7 @@ impl Desk {
             queue: Queue::default(),
             claims: BTreeMap::new(),
             departing: BTreeMap::new(),
+            superseded: VecDeque::new(),
             departed: VecDeque::new(),
             outbox: VecDeque::new(),
             in_flight: None,
@@ -131,6 +137,7 @@ impl Desk {
             next_beat: Moment::default(),
             next_ask: Moment::default(),
             next_spare_ask: Moment::default(),
+            spare_pause_ms: headroom::SPARE_ASK_MS,
             counters: DeskCounters::default(),
             effects: VecDeque::new(),
         }
@@ -177,7 +184,9 @@ impl Desk {
         let retry = self.in_flight.as_ref().and_then(|in_flight| in_flight.retry_at);
         let may_ask = self.in_flight.is_none() && self.tenure.until().is_some();
         let ask = (may_ask && self.queue.len() > 0).then_some(self.next_ask);
-        [retry, ask, self.book.next_look(), self.queue.next_deadline(), self.next_claim_deadline()]
+        let superseded = self.superseded.front().map(|(at, _)| *at);
+        let (look, answer) = (self.book.next_look(), self.queue.next_deadline());
+        [retry, ask, superseded, look, answer, self.next_claim_deadline()]
             .into_iter()
             .flatten()
             .fold(lease, Moment::min)
@@ -185,6 +194,7 @@ impl Desk {
 
     pub fn on_tick(&mut self, now: Now) {
         self.end_overdue_checkouts(now);
+        self.give_back_superseded(now);
         self.answer_overdue_waiters(now);
         self.answer_overdue_claims(now);
         self.keep_lease(now);

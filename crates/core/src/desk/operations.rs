@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::headroom::SPARE_ASK_MS_MAX;
 use super::message::{Answer, BeatAnswer, Effect, HandOver, Operated, Operation, PoolUse};
 use super::message::{Report, Supply, Want};
 use super::{Desk, InFlight};
@@ -13,7 +14,7 @@ use crate::id::{CheckoutId, Epoch, FeatureId, PoolId};
 use crate::ledger::NodeView;
 use crate::ledger::command::{Action, ActionOutcome};
 use crate::limits::ACTIONS_PER_OPERATION_MAX;
-use crate::time::{Moment, Now};
+use crate::time::Now;
 
 /// An operation or an opening without an answer is sent again after this: above a round trip
 /// between sites and a sync, and often enough within the time an engine waits.
@@ -24,12 +25,10 @@ const BEAT_RETRY_MS: u64 = 250;
 const ASK_AGAIN_MS: u64 = 200;
 /// After units were recalled for this desk they arrive within a round trip or two.
 const RECALL_MS: u64 = 50;
-/// Headroom is filled up no more often than this.
-const SPARE_ASK_MS: u64 = 250;
 /// Actions that one operation takes; the rest of the limit is left for the steward's draws.
 const OWN_ACTIONS_MAX: usize = ACTIONS_PER_OPERATION_MAX - 64;
 /// Features that one operation asks for: each may need draws from several pools.
-const WANTS_MAX: usize = 32;
+pub(super) const WANTS_MAX: usize = 32;
 
 impl Desk {
     /// The ledger's answer to [`Effect::Open`]; `opened` is the epoch, `None` without an answer.
@@ -66,9 +65,12 @@ impl Desk {
         self.recalled.clear();
         self.departed.clear();
         self.in_flight = None;
-        for (_, ticket) in std::mem::take(&mut self.departing) {
-            self.answer(ticket, Answer::HandOver(HandOver::NotNow));
+        for (_, tickets) in std::mem::take(&mut self.departing).into_values() {
+            for ticket in tickets {
+                self.answer(ticket, Answer::HandOver(HandOver::NotNow));
+            }
         }
+        self.superseded.clear();
         self.queue.iter_mut().for_each(|waiter| waiter.asked_in = None);
         self.restart_claims();
         self.next_open = now.steady;
@@ -148,6 +150,7 @@ impl Desk {
         for (checkout, lines) in self.tills.apply(view, settled) {
             self.move_in(now, checkout, lines);
         }
+        self.reclaim_from_ended(view);
         self.serve_queue(now);
         self.ask_steward(now);
     }
@@ -209,77 +212,26 @@ impl Desk {
         actions
     }
 
-    /// Units that others may need more: recalled ones, those of pools that were cut, and with each
-    /// beat what is free beyond twice the headroom.
-    fn give_back(&mut self, now: Now) -> Vec<Action> {
-        let is_due = std::mem::take(&mut self.give_back_due);
-        let recalled = std::mem::take(&mut self.recalled);
-        let mut actions = Vec::new();
-        for (pool, till) in self.tills.iter_mut() {
-            let free = till.free();
-            let headroom = till.headroom(now.steady);
-            let idle = if is_due && free > 2 * headroom { free - headroom } else { 0 };
-            let asked = recalled.get(&pool).copied().unwrap_or(0).min(free);
-            let cut = if self.overdrawn.contains(&pool) { free } else { 0 };
-            let units = idle.max(asked).max(cut);
-            if units > 0 {
-                till.returning = units;
-                actions.push(Action::Return { allotment: till.allotment, units });
-            }
-        }
-        actions
-    }
-
     fn wants(&mut self, now: Now) -> Vec<Want> {
         let is_new = self.queue.iter().any(|(_, waiter)| waiter.asked_in.is_none());
         let mut wants = Vec::new();
         if is_new || (self.queue.len() > 0 && self.next_ask <= now.steady) {
+            let stocks = self.stocks(now.steady);
             for (feature, units) in self.queue.wanted().into_iter().take(WANTS_MAX) {
-                let (free, headroom) = self.free_and_headroom(&feature, now.steady);
-                let need = units.saturating_sub(free);
-                wants.push(Want { feature, need, spare: headroom });
+                let stock = stocks.get(&feature).copied().unwrap_or_default();
+                let need = units.saturating_sub(stock.free);
+                wants.push(Want { feature, need, spare: stock.headroom });
             }
             self.next_ask = now.steady + ASK_AGAIN_MS;
         }
         if wants.is_empty() && self.next_spare_ask <= now.steady {
             wants = self.spare_wants(now);
             if !wants.is_empty() {
-                self.next_spare_ask = now.steady + SPARE_ASK_MS;
+                self.next_spare_ask = now.steady + self.spare_pause_ms;
+                self.spare_pause_ms = (2 * self.spare_pause_ms).min(SPARE_ASK_MS_MAX);
             }
         }
         wants
-    }
-
-    /// Fills up headroom before it is needed: a call then never waits for the leader.
-    fn spare_wants(&self, now: Now) -> Vec<Want> {
-        let mut wants: Vec<Want> = Vec::new();
-        for (pool, till) in self.tills.iter() {
-            let headroom = till.headroom(now.steady);
-            let is_low = till.used > 0 && till.free() < headroom.div_ceil(2);
-            let Some(feature) = self.directory.feature_of(pool).filter(|_| is_low) else {
-                continue;
-            };
-            let is_scarce = matches!(
-                self.supplies.get(feature),
-                Some(Supply::Exhausted { .. } | Supply::NotServed | Supply::Recalling)
-            );
-            if !is_scarce && wants.len() < WANTS_MAX {
-                let spare = headroom - till.free();
-                wants.push(Want { feature: feature.clone(), need: 0, spare });
-            }
-        }
-        wants
-    }
-
-    fn free_and_headroom(&self, feature: &FeatureId, now: Moment) -> (u64, u64) {
-        let mut free = 0;
-        let mut headroom = 0;
-        for till in self.directory.open_pools(feature, None).filter_map(|pool| self.tills.get(pool))
-        {
-            free += till.free();
-            headroom = headroom.max(till.headroom(now));
-        }
-        (free, headroom)
     }
 
     /// The answer to operation `number` of `epoch`; `None` if there was none: it may have been

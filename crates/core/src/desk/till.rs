@@ -30,11 +30,15 @@ impl Till {
         self.units.saturating_sub(self.used).saturating_sub(self.returning)
     }
 
-    /// Units to keep for requests that are likely to come.
-    pub(super) fn headroom(&self, now: Moment) -> u64 {
-        let arriving = self.arrivals.recent(now);
-        HEADROOM_UNITS_MIN.max(self.used / HEADROOM_DIVISOR).max(arriving)
+    /// Units lent lately: as many are likely to be asked for soon.
+    pub(super) fn arriving(&self, now: Moment) -> u64 {
+        self.arrivals.recent(now)
     }
+}
+
+/// Units to keep for requests that are likely to come.
+pub(super) fn headroom(used: u64, arriving: u64) -> u64 {
+    HEADROOM_UNITS_MIN.max(used / HEADROOM_DIVISOR).max(arriving)
 }
 
 /// Units lent in the last two windows.
@@ -79,10 +83,6 @@ pub(super) struct Tills {
 }
 
 impl Tills {
-    pub(super) fn get(&self, pool: PoolId) -> Option<&Till> {
-        self.pools.get(&pool)
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (PoolId, &Till)> {
         self.pools.iter().map(|(pool, till)| (*pool, till))
     }

@@ -29,6 +29,8 @@ pub struct NodeView {
     pub overdrawn: Vec<PoolId>,
     /// The catalog that goes with this view.
     pub catalog_version: u64,
+    /// All live leases: units under an epoch that is not among them can be reclaimed.
+    pub live_epochs: BTreeMap<NodeId, Epoch>,
 }
 
 /// A live allotment, as its node sees it.
@@ -76,6 +78,7 @@ impl Ledger {
             bound: allotment.bound.map(|bound| bound.checkout),
         });
         let overdrawn = self.pools.iter().filter(|(_, pool)| pool.reserve < 0).map(|(id, _)| *id);
+        let live = self.leases().filter(|(_, lease)| lease.live);
         NodeView {
             version: self.version,
             newest_epoch: lease.epoch,
@@ -84,6 +87,7 @@ impl Ledger {
             held: held.collect(),
             overdrawn: overdrawn.collect(),
             catalog_version: self.catalog_version,
+            live_epochs: live.map(|(node, lease)| (node, lease.epoch)).collect(),
         }
     }
 
