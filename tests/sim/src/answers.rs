@@ -15,6 +15,7 @@ use crate::world::{World, shown};
 
 /// Before the next attempt when a node said no, or nobody listened.
 const PAUSE_MS: u64 = 60;
+const NO_ANSWER: &str = "no answer";
 /// A call that goes on to the end of the run.
 const FOR_GOOD: Time = Time::MAX / 2;
 
@@ -30,7 +31,7 @@ impl World {
         if !takes_late_answers {
             self.engines[engine].calls.remove(&call);
         }
-        self.on_failed(engine, call, &ended, "no answer");
+        self.on_failed(engine, call, &ended, NO_ANSWER);
         self.set_engine_wake(engine);
     }
 
@@ -50,10 +51,10 @@ impl World {
                 self.on_renewed(engine, call, &ended, shown, receipt, valid_for_ms);
             }
             (CallKind::Checkout { .. }, EngineReply::Denied(denial)) => {
-                self.on_checkout_denied(engine, call, &denial);
+                self.on_checkout_denied(engine, call, ended.node, &denial);
             }
             (CallKind::Renew { .. }, EngineReply::Denied(denial)) => {
-                self.on_renewal_denied(engine, call, &denial);
+                self.on_renewal_denied(engine, call, ended.node, &denial);
             }
             (CallKind::Checkin { .. }, EngineReply::Denied(denial))
                 if denial.retry_after_ms > 0 =>
@@ -73,23 +74,25 @@ impl World {
 
     fn on_failed(&mut self, engine: EngineIndex, call: CallId, ended: &EngineCall, why: &str) {
         let moment = self.engine_moment(engine);
-        let nodes = self.engines[engine].nodes.len();
+        if why == NO_ANSWER {
+            self.engines[engine].avoid(ended.node, moment);
+        }
+        let next = self.engines[engine].node_after(ended.node, moment);
         match &mut self.engines[engine].stage {
             Stage::Asking(asking) if asking.call == Some(call) => {
                 asking.call = None;
-                asking.node = (asking.node + 1) % nodes;
+                asking.node = next;
                 asking.try_at = moment + PAUSE_MS;
             }
             Stage::Held(held) if held.call == Some(call) => {
                 held.call = None;
                 held.troubles.push(format!("{why} from {}", held.node));
-                held.node = (held.node + 1) % nodes;
+                held.node = next;
                 held.try_at = moment + PAUSE_MS;
             }
             Stage::Idle { .. } | Stage::Asking(_) | Stage::Held(_) => {}
         }
         if let CallKind::Checkin { receipt, tries } = &ended.kind {
-            let next = (ended.node + 1) % nodes;
             self.check_in(engine, receipt.clone(), next, tries + 1);
         }
     }
@@ -236,10 +239,16 @@ impl World {
         }
     }
 
-    fn on_checkout_denied(&mut self, engine: EngineIndex, call: CallId, denial: &Denial) {
+    fn on_checkout_denied(
+        &mut self,
+        engine: EngineIndex,
+        call: CallId,
+        node: usize,
+        denial: &Denial,
+    ) {
         let moment = self.engine_moment(engine);
         let request = RequestId(self.dice.bytes16());
-        let nodes = self.engines[engine].nodes.len();
+        let next = self.engines[engine].node_after(node, moment);
         let Stage::Asking(asking) = &mut self.engines[engine].stage else { return };
         if asking.call != Some(call) {
             return;
@@ -248,7 +257,7 @@ impl World {
         match denial.reason {
             Reason::CutOff | Reason::Draining | Reason::NotReady => {
                 asking.item.request = request;
-                asking.node = (asking.node + 1) % nodes;
+                asking.node = next;
                 asking.try_at = moment + PAUSE_MS;
             }
             Reason::Exhausted
@@ -263,9 +272,15 @@ impl World {
         }
     }
 
-    fn on_renewal_denied(&mut self, engine: EngineIndex, call: CallId, denial: &Denial) {
+    fn on_renewal_denied(
+        &mut self,
+        engine: EngineIndex,
+        call: CallId,
+        node: usize,
+        denial: &Denial,
+    ) {
         let moment = self.engine_moment(engine);
-        let nodes = self.engines[engine].nodes.len();
+        let next = self.engines[engine].node_after(node, moment);
         let Stage::Held(held) = &mut self.engines[engine].stage else { return };
         if held.call != Some(call) {
             return;
@@ -276,7 +291,7 @@ impl World {
             self.lapse(engine, "told that it has ended");
             return;
         }
-        held.node = (held.node + 1) % nodes;
+        held.node = next;
         held.try_at = moment + PAUSE_MS;
     }
 

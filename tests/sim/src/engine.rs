@@ -18,6 +18,8 @@ pub(crate) struct Engine {
     pub(crate) clock: LocalClock,
     /// Nodes to ask, those of the own site first.
     pub(crate) nodes: Vec<NodeId>,
+    /// Until when each of them is left alone, since it did not answer.
+    pub(crate) avoid_until: Vec<Moment>,
     pub(crate) stage: Stage,
     pub(crate) calls: BTreeMap<CallId, EngineCall>,
     /// Its transport hands over answers that come after the call's deadline.
@@ -79,10 +81,26 @@ pub(crate) enum CallKind {
     Checkin { receipt: Vec<u8>, tries: u32 },
 }
 
+/// A node that did not answer is left alone for so long, while others answer.
+const AVOID_MS: u64 = 2_000;
 /// How long an engine tries to get a checkout, beyond the wait it asks for.
 const PATIENCE_MS: u64 = 3_000;
 /// Attempts to check in; after that the checkout ends by itself.
 const CHECKIN_TRIES: u32 = 4;
+
+impl Engine {
+    /// The node to ask after `node`: the next that is not left alone, else just the next.
+    pub(crate) fn node_after(&self, node: usize, moment: Moment) -> usize {
+        let count = self.nodes.len();
+        let others = (1..=count).map(|step| (node + step) % count);
+        let next = (node + 1) % count;
+        others.into_iter().find(|other| self.avoid_until[*other] <= moment).unwrap_or(next)
+    }
+
+    pub(crate) fn avoid(&mut self, node: usize, moment: Moment) {
+        self.avoid_until[node] = moment + AVOID_MS;
+    }
+}
 
 impl World {
     pub(crate) fn engine_moment(&self, engine: EngineIndex) -> Moment {

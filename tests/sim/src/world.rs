@@ -5,6 +5,7 @@ use leasehold_core::entitlement::Date;
 use leasehold_core::id::{FeatureId, NodeId, ProcessId, SiteName};
 use leasehold_core::ledger::Ledger;
 use leasehold_core::receipt::ReceiptKey;
+use leasehold_core::time::Moment;
 
 use crate::clock::{LocalClock, MS, SECOND, Time};
 use crate::dice::Dice;
@@ -157,6 +158,7 @@ impl World {
         let until = self.dice.below(2 * self.plan.timings.lease_ms * MS);
         self.engines.push(Engine {
             clock,
+            avoid_until: vec![Moment::default(); nodes.len()],
             nodes: nodes.into_iter().map(|(_, _, node)| node).collect(),
             stage: Stage::Idle { until },
             calls: std::collections::BTreeMap::new(),
