@@ -1,0 +1,137 @@
+//! One node's configuration file, and where it listens.
+
+use std::fmt::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use leasehold_core::time::Timings;
+
+/// What a node's configuration says.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub id: u64,
+    /// The node's own directory: configuration, data and log.
+    pub directory: PathBuf,
+    /// Where `ca.pem`, `node-<id>.pem` and the like are.
+    pub certificates: PathBuf,
+    pub ports: Ports,
+    pub timings: Timings,
+    /// Engines come without TLS: for tests with more connections than handshakes are worth.
+    pub has_plain_engines: bool,
+}
+
+/// A node's listeners.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub engines: SocketAddr,
+    pub admin: SocketAddr,
+    pub peers: SocketAddr,
+    pub http: SocketAddr,
+}
+
+impl Layout {
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("node.toml")
+    }
+
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("log.txt")
+    }
+
+    #[must_use]
+    pub fn site(&self) -> String {
+        format!("site-{}", self.id)
+    }
+
+    /// The configuration file's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "[node]\nid = {}\nsite = \"{}\"\ndata_dir = \"data\"\n\n",
+            self.id,
+            self.site()
+        );
+        let Ports { engines, admin, peers, http } = self.ports;
+        let listeners = [("engines", engines), ("admin", admin), ("peers", peers), ("http", http)];
+        for (name, listen) in listeners {
+            let is_plain = name == "http" || (name == "engines" && self.has_plain_engines);
+            // Writing to a string does not fail.
+            let _ = write!(text, "[{name}]\nlisten = \"{listen}\"\n");
+            text += &if is_plain {
+                "plain_text = \"on loopback only\"\n\n".to_owned()
+            } else {
+                self.tls(name)
+            };
+        }
+        text + &timings(&self.timings)
+    }
+
+    /// Writes the configuration file.
+    ///
+    /// # Panics
+    /// If it can't be written.
+    pub fn write(&self) {
+        std::fs::create_dir_all(&self.directory).expect("a directory in a temporary one");
+        std::fs::write(self.config(), self.text()).expect("a file in a temporary directory");
+    }
+
+    fn tls(&self, listener: &str) -> String {
+        let file = |name: &str| self.certificates.join(name).display().to_string();
+        let (certificate, key) =
+            (format!("node-{}.pem", self.id), format!("node-{}-key.pem", self.id));
+        format!(
+            "[{listener}.tls]\nca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n\n",
+            file("ca.pem"),
+            file(&certificate),
+            file(&key)
+        )
+    }
+}
+
+fn timings(timings: &Timings) -> String {
+    let Timings { lease_ms, heartbeat_ms, checkout_ttl_ms, .. } = timings;
+    let Timings { clock_drift_ppm, margin_ms, election_max_ms, .. } = timings;
+    format!(
+        "[timings]\nlease_ms = {lease_ms}\nheartbeat_ms = {heartbeat_ms}\n\
+         checkout_ttl_ms = {checkout_ttl_ms}\nclock_drift_ppm = {clock_drift_ppm}\n\
+         margin_ms = {margin_ms}\nelection_max_ms = {election_max_ms}\n"
+    )
+}
+
+impl Ports {
+    /// Four ports that nobody listens on.
+    #[must_use]
+    pub fn free() -> Self {
+        let [engines, admin, peers, http] = [(); 4].map(|()| free_port());
+        Self { engines, admin, peers, http }
+    }
+}
+
+/// Below the range from which Linux takes the local ports of outgoing connections (32768 on): a
+/// node that is down must find its port free when it comes back.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A free port that no other test of this process has been given.
+fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = PORTS.end - PORTS.start;
+    // Test processes that run at the same time start at different places.
+    let start = u16::try_from(std::process::id() % u32::from(span)).expect("below the span");
+    for _ in 0..span {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + (start.wrapping_add(offset)) % span;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port from {PORTS:?} is free")
+}

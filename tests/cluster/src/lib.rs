@@ -1,0 +1,27 @@
+//! Clusters of real `leasehold serve` processes, and engines that keep their own record of use.
+//!
+//! ```text
+//!  Cluster ── spawns, kills, pauses ──▶ NodeProcess … (one data directory, config and log each)
+//!     │                                    ▲ gRPC over TLS
+//!     └─ engine_config ─▶ Engines (SDK) ───┘
+//!                            └─ Observer ─▶ Record ─▶ Verdict
+//! ```
+//!
+//! A verdict rests on [`Record`] alone: the intervals in which engines validly used units, on
+//! their own clock. What nodes count or say of themselves proves nothing here.
+
+mod cluster;
+mod engines;
+mod http;
+mod layout;
+mod process;
+mod record;
+mod wait;
+
+pub use cluster::{Cluster, Shape, vendor};
+pub use engines::{Denials, Engines, Habits};
+pub use http::get;
+pub use layout::{Layout, Ports};
+pub use process::{NodeProcess, Refusal, program, refuse};
+pub use record::{Interval, Record, Verdict};
+pub use wait::until;

@@ -1,0 +1,140 @@
+//! One `leasehold serve` as a child process, which ends with the test.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::until;
+
+/// Longer than a node's own deadline for stopping.
+const STOP_DEADLINE: Duration = Duration::from_secs(25);
+/// Until a node that can't start has said so: it opens RocksDB at most.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running node; dropped, it is killed.
+#[derive(Debug)]
+pub struct NodeProcess {
+    child: Child,
+}
+
+/// How a node that could not start has ended.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: Option<i32>,
+    pub stderr: String,
+}
+
+/// The `leasehold` that was built beside this test.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    let program = profile.join("leasehold");
+    assert!(program.is_file(), "{} is missing: run `cargo build`", program.display());
+    program
+}
+
+/// Lets a node start that must not, and returns what it says.
+///
+/// # Panics
+/// If it does not end by itself.
+pub async fn refuse(config: &Path) -> Refusal {
+    let mut command = tokio::process::Command::new(program());
+    command.args(["serve", "--config"]).arg(config).stdin(Stdio::null()).kill_on_drop(true);
+    let ended = tokio::time::timeout(REFUSAL_DEADLINE, command.output()).await;
+    let output = ended.expect("a node that can't start must end").expect("it can be run");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Refusal { code: output.status.code(), stderr }
+}
+
+impl NodeProcess {
+    /// Starts a node, whose output is added to `log`.
+    ///
+    /// # Panics
+    /// If the program or the log can't be opened.
+    #[must_use]
+    pub fn spawn(config: &Path, log: &Path) -> Self {
+        let log = OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let child = Command::new(program())
+            .args(["serve", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the program can be run");
+        Self { child }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash would: nothing is flushed, nobody is told.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    pub fn kill_9(&mut self) {
+        self.child.kill().expect("an own child can be killed");
+        self.child.wait().expect("an own child can be waited for");
+    }
+
+    /// Asks it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended(STOP_DEADLINE).await
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// If it has not within `within`.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        until("the node ends", within, async || {
+            self.child.try_wait().expect("an own child can be waited for")
+        })
+        .await
+    }
+
+    /// Whether it runs still.
+    ///
+    /// # Panics
+    /// If the system can't tell.
+    #[must_use]
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("an own child can be waited for").is_none()
+    }
+
+    /// Freezes it, as a virtual machine or a swapping host would.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("an own child can be signalled");
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,16 @@
+//! Real processes: nodes that are killed, paused and misconfigured, and engines that judge them.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
+
+mod bad_config;
+mod bad_directory;
+mod bad_entitlement;
+mod bad_request;
+mod connections;
+mod dead_node;
+mod one_node;
+mod other_tools;
+mod paused_node;
+mod pool;
+mod strangers;
+mod three_nodes;

@@ -1,0 +1,101 @@
+//! Three nodes in three sites, under load: each may be killed, and all be restarted.
+
+use std::time::{Duration, Instant};
+
+use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, until};
+use leasehold_proto::v1;
+
+const NODES: [u64; 3] = [1, 2, 3];
+const ENTITLED: [(&str, u64); 3] = [("asr.tier1", 300), ("tts.chris", 300), ("cpa", 1_000)];
+const CALL: &[(&str, u64)] = &[("asr.tier1", 1), ("tts.chris", 1)];
+/// Far more than a node keeps for the next calls: it must draw them from the leader.
+const DRAWN_UNITS: u64 = 50;
+/// Promised for each death of a leader.
+const DRAW_WITHIN: Duration = Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_is_lost_when_a_follower_and_then_the_leader_is_killed() {
+    let mut cluster = Cluster::start(Shape::standard(), 3, &ENTITLED).await;
+    let mut engines = under_load(&mut cluster);
+    until_busy(&engines).await;
+
+    let leader = cluster.leader(1).await;
+    let follower = other_than(&[leader]);
+    cluster.kill_9(follower);
+    draw(&mut cluster, leader).await;
+    cluster.start_node(follower);
+    cluster.wait_until_ready(follower).await;
+
+    let leader = cluster.leader(follower).await;
+    let survivor = other_than(&[leader]);
+    cluster.kill_9(leader);
+    let killed = Instant::now();
+    draw(&mut cluster, survivor).await;
+    let resumed = killed.elapsed();
+    assert!(resumed <= DRAW_WITHIN, "the first draw after the leader's death took {resumed:?}");
+    cluster.start_node(leader);
+    cluster.wait_until_ready(leader).await;
+
+    engines.stop().await;
+    engines.record().verdict().assert_clean(&ENTITLED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_is_lost_in_a_rolling_restart_of_all_nodes() {
+    let mut cluster = Cluster::start(Shape::standard(), 3, &ENTITLED).await;
+    let mut engines = under_load(&mut cluster);
+    until_busy(&engines).await;
+    for id in NODES {
+        cluster.stop(id).await;
+        cluster.start_node(id);
+        cluster.wait_until_ready(id).await;
+    }
+    engines.stop().await;
+    engines.record().verdict().assert_clean(&ENTITLED);
+}
+
+/// 60 calls that run for the whole test and 30 engines with short ones, a third at each site.
+fn under_load(cluster: &mut Cluster) -> Engines {
+    let mut engines = Engines::new();
+    for id in NODES {
+        let config = cluster.engine_config(&NODES, &format!("site-{id}"));
+        let long = Habits { features: CALL, calls: 4, call_ms: (600_000, 600_000), wait_ms: 0 };
+        engines.add(5, &config, long);
+        let short = Habits { calls: 1, call_ms: (200, 2_000), ..long };
+        engines.add(10, &config, short);
+    }
+    engines
+}
+
+async fn until_busy(engines: &Engines) {
+    until("the long calls run", Duration::from_secs(10), async || {
+        (engines.record().verdict().calls > 100).then_some(())
+    })
+    .await;
+}
+
+/// Has node `id` lend what it does not have yet, and gives it back.
+async fn draw(cluster: &mut Cluster, id: u64) {
+    let mut engine = cluster.licensing(id).await;
+    let receipt = until("a draw", Duration::from_secs(20), async || {
+        let item = v1::CheckoutItem {
+            request_id: leasehold_client::new_request_id().unwrap().to_vec().into(),
+            lines: vec![v1::CheckoutLine { feature: "cpa".to_owned(), units: DRAWN_UNITS }],
+            ..v1::CheckoutItem::default()
+        };
+        let request = v1::CheckoutRequest { items: vec![item], ..v1::CheckoutRequest::default() };
+        let answer = engine.checkout(request).await.ok()?.into_inner().answers.pop()?.answer?;
+        match answer {
+            v1::checkout_answer::Answer::Granted(granted) => Some(granted.receipt),
+            v1::checkout_answer::Answer::Denied(_) => None,
+        }
+    })
+    .await;
+    let item = v1::CheckinItem { receipt, ..v1::CheckinItem::default() };
+    let request = v1::CheckinRequest { items: vec![item], ..v1::CheckinRequest::default() };
+    engine.checkin(request).await.expect("an acknowledgement");
+}
+
+fn other_than(nodes: &[u64]) -> u64 {
+    NODES.into_iter().find(|id| !nodes.contains(id)).expect("three nodes")
+}
