@@ -82,8 +82,9 @@ pub struct Desk {
     supplies: BTreeMap<FeatureId, Supply>,
     view_version: u64,
     newest_epoch: Epoch,
+    /// The newest epoch of this process that has ended.
+    closed_epoch: Epoch,
     granted: u64,
-    is_opening: bool,
     is_draining: bool,
     give_back_due: bool,
     next_open: Moment,
@@ -99,8 +100,9 @@ pub struct Desk {
 #[derive(Debug)]
 struct InFlight {
     operation: Operation,
-    /// Set when it has to be sent again.
-    retry_at: Option<Moment>,
+    /// When it is sent again, and how long after that once more.
+    retry_at: Moment,
+    pause_ms: u64,
 }
 
 impl Desk {
@@ -129,8 +131,8 @@ impl Desk {
             supplies: BTreeMap::new(),
             view_version: 0,
             newest_epoch: Epoch::default(),
+            closed_epoch: Epoch::default(),
             granted: 0,
-            is_opening: false,
             is_draining: false,
             give_back_due: false,
             next_open: Moment::default(),
@@ -181,7 +183,7 @@ impl Desk {
     #[must_use]
     pub fn next_wake(&self) -> Moment {
         let lease = if self.tenure.epoch().is_some() { self.next_beat } else { self.next_open };
-        let retry = self.in_flight.as_ref().and_then(|in_flight| in_flight.retry_at);
+        let retry = self.in_flight.as_ref().map(|in_flight| in_flight.retry_at);
         let may_ask = self.in_flight.is_none() && self.tenure.until().is_some();
         let ask = (may_ask && self.queue.len() > 0).then_some(self.next_ask);
         let superseded = self.superseded.front().map(|(at, _)| *at);

@@ -19,6 +19,11 @@ use crate::time::Now;
 /// An operation or an opening without an answer is sent again after this: above a round trip
 /// between sites and a sync, and often enough within the time an engine waits.
 const RETRY_MS: u64 = 150;
+/// What was neither answered nor given up by then is sent again all the same: it may have gone to a
+/// leader that is dead or cut off, and the call's own deadline is longer than a call can wait. The
+/// pause doubles from one to the next, up to the deadline of a call: a slow leader is not buried.
+const RESEND_MS: u64 = 500;
+const RESEND_MS_MAX: u64 = 4_000;
 /// A beat that failed is followed by the next after this.
 const BEAT_RETRY_MS: u64 = 250;
 /// While requests wait, the steward is asked again this often: units come free at other nodes.
@@ -33,12 +38,13 @@ pub(super) const WANTS_MAX: usize = 32;
 impl Desk {
     /// The ledger's answer to [`Effect::Open`]; `opened` is the epoch, `None` without an answer.
     pub fn on_opened(&mut self, now: Now, opened: Option<Epoch>, view: Option<NodeView>) {
-        self.is_opening = false;
         self.next_open = now.steady + RETRY_MS;
         if let Some(view) = &view {
             self.newest_epoch = self.newest_epoch.max(view.newest_epoch);
         }
-        if let Some(epoch) = opened.filter(|_| self.tenure.epoch().is_none()) {
+        // A late answer may name an epoch that has been opened, and has ended, since.
+        let is_new = |epoch: &Epoch| self.tenure.epoch().is_none() && *epoch > self.closed_epoch;
+        if let Some(epoch) = opened.filter(is_new) {
             self.become_open(now, epoch);
             if let Some(view) = view {
                 self.on_view(now, &view);
@@ -58,6 +64,7 @@ impl Desk {
 
     /// The lease has ended: nothing of it is ours any more. Engines bring their receipts back.
     fn become_closed(&mut self, now: Now) {
+        self.closed_epoch = self.tenure.epoch().unwrap_or_default().max(self.closed_epoch);
         self.tenure.become_closed();
         self.tills.clear();
         self.book.clear();
@@ -84,8 +91,8 @@ impl Desk {
             if self.next_open <= now.steady {
                 // Whether it can be asked now or not: the desk is woken again after this.
                 self.next_open = now.steady + RETRY_MS;
-                if is_known && !self.is_opening {
-                    self.is_opening = true;
+                if is_known {
+                    self.next_open = now.steady + RESEND_MS;
                     self.effects.push_back(Effect::Open { after: self.newest_epoch });
                 }
             }
@@ -173,8 +180,9 @@ impl Desk {
     pub(super) fn ask_steward(&mut self, now: Now) {
         let Some(epoch) = self.tenure.epoch() else { return };
         if let Some(in_flight) = &mut self.in_flight {
-            if in_flight.retry_at.is_some_and(|at| at <= now.steady) {
-                in_flight.retry_at = None;
+            if in_flight.retry_at <= now.steady {
+                in_flight.retry_at = now.steady + in_flight.pause_ms;
+                in_flight.pause_ms = (2 * in_flight.pause_ms).min(RESEND_MS_MAX);
                 self.effects.push_back(Effect::Operate(in_flight.operation.clone()));
             }
             return;
@@ -194,7 +202,8 @@ impl Desk {
         }
         let operation = Operation { epoch, number, actions, wants };
         self.effects.push_back(Effect::Operate(operation.clone()));
-        self.in_flight = Some(InFlight { operation, retry_at: None });
+        let retry_at = now.steady + RESEND_MS;
+        self.in_flight = Some(InFlight { operation, retry_at, pause_ms: 2 * RESEND_MS });
     }
 
     fn actions(&mut self, now: Now) -> Vec<Action> {
@@ -245,7 +254,7 @@ impl Desk {
         match answer {
             None => {
                 if let Some(in_flight) = &mut self.in_flight {
-                    in_flight.retry_at = Some(now.steady + RETRY_MS);
+                    in_flight.retry_at = in_flight.retry_at.min(now.steady + RETRY_MS);
                 }
             }
             Some(Operated::Refused { view }) => {
