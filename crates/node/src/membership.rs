@@ -243,7 +243,7 @@ impl Membership {
     }
 
     async fn commit(&self, command: Command) -> Result<(), MembershipError> {
-        let outcomes = self.proposals.propose(vec![command]).await.map_err(of_propose)?;
+        let outcomes = self.proposals.propose(vec![command]).await.map_err(|it| of_propose(&it))?;
         match outcomes.into_iter().next() {
             Some(Outcome::Refused(refusal)) => Err(of_refusal(&refusal)),
             Some(_) => Ok(()),
@@ -290,7 +290,7 @@ async fn in_time(
     change: impl Future<Output = Result<(), ProposeError>>,
 ) -> Result<(), MembershipError> {
     match tokio::time::timeout(CHANGE_DEADLINE, change).await {
-        Ok(changed) => changed.map_err(of_propose),
+        Ok(changed) => changed.map_err(|error| of_propose(&error)),
         Err(_) => Err(not_now(format!(
             "no majority confirmed the change within {CHANGE_DEADLINE:?}; it may still happen"
         ))),
@@ -311,19 +311,18 @@ fn not_now(reason: impl Into<String>) -> MembershipError {
 }
 
 fn of(status: &Status) -> MembershipError {
-    match status.code() {
-        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
-            not_now(status.message())
-        }
-        _ => refused(status.message()),
+    use tonic::Code::{Cancelled, DeadlineExceeded, Unavailable};
+    if matches!(status.code(), Unavailable | DeadlineExceeded | Cancelled) {
+        return not_now(status.message());
     }
+    refused(status.message())
 }
 
 fn of_refusal(refusal: &Refusal) -> MembershipError {
     refused(refusal.to_string())
 }
 
-fn of_propose(error: ProposeError) -> MembershipError {
+fn of_propose(error: &ProposeError) -> MembershipError {
     match error {
         ProposeError::TooLarge { .. } | ProposeError::Refused { .. } => refused(error.to_string()),
         ProposeError::NotLeader { .. }

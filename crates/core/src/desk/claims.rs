@@ -124,9 +124,9 @@ impl Desk {
             }
             ActionOutcome::Refused(ActionRefusal::TooFewUnits) => self.start_cover(now, id),
             ActionOutcome::Refused(ActionRefusal::LeaseMayRun) => {
-                self.give_up_claim(id, Reason::NotReady.into());
+                self.give_up_claim(id, &Reason::NotReady.into());
             }
-            ActionOutcome::Refused(_) => self.give_up_claim(id, Reason::ReceiptExpired.into()),
+            ActionOutcome::Refused(_) => self.give_up_claim(id, &Reason::ReceiptExpired.into()),
         }
     }
 
@@ -140,7 +140,7 @@ impl Desk {
                 // The next view shows it: an engine waits, so a beat asks for one soon.
                 self.next_beat = self.next_beat.min(now.steady + ARRIVING_BEAT_MS);
             }
-            Some(HandOver::Ended) => self.give_up_claim(id, Reason::ReceiptExpired.into()),
+            Some(HandOver::Ended) => self.give_up_claim(id, &Reason::ReceiptExpired.into()),
             Some(HandOver::NotNow) | None => self.start_cover(now, id),
         }
         self.on_tick(now);
@@ -169,7 +169,7 @@ impl Desk {
         let mut units: BTreeMap<FeatureId, u64> = BTreeMap::new();
         for line in &lines {
             let Some(feature) = self.directory.feature_of(line.pool) else {
-                self.give_up_claim(id, Reason::NotEntitled.into());
+                self.give_up_claim(id, &Reason::NotEntitled.into());
                 return;
             };
             *units.entry(feature.clone()).or_default() += line.units;
@@ -194,14 +194,14 @@ impl Desk {
             return;
         }
         self.counters.covered += 1;
-        self.enter_claimed(now, id, lines);
+        self.enter_claimed(now, id, &lines);
     }
 
     /// The ledger's view shows units that moved here.
     pub(super) fn move_in(&mut self, now: Now, id: CheckoutId, lines: Vec<ReceiptLine>) {
         let Some(known) = self.book.get(id) else {
             self.counters.reclaimed += 1;
-            self.enter_claimed(now, id, lines.into());
+            self.enter_claimed(now, id, &lines);
             return;
         };
         if known.state == CheckoutState::Ended {
@@ -223,8 +223,8 @@ impl Desk {
         }
     }
 
-    fn enter_claimed(&mut self, now: Now, id: CheckoutId, lines: Box<[ReceiptLine]>) {
-        self.enter(now, id, crate::id::RequestId::default(), 0, lines.clone());
+    fn enter_claimed(&mut self, now: Now, id: CheckoutId, lines: &[ReceiptLine]) {
+        self.enter(now, id, crate::id::RequestId::default(), 0, lines.into());
         let Some(claim) = self.claims.remove(&id) else { return };
         if claim.is_checked_in {
             self.end_checkout(now, id);
@@ -235,7 +235,7 @@ impl Desk {
             claim.tickets.into_iter().for_each(|ticket| self.deny(ticket, reason));
             return;
         }
-        let receipt = self.receipt(id, now.steady, &lines);
+        let receipt = self.receipt(id, now.steady, lines);
         let life = self.life(now.steady);
         for ticket in claim.tickets {
             self.answer(ticket, Answer::Renewed { receipt: Some(receipt.clone()), life });
@@ -247,12 +247,12 @@ impl Desk {
         for id in asked {
             let is_lost = self.claims.get(id).is_some_and(|claim| claim.phase == Phase::Arriving);
             if is_lost {
-                self.give_up_claim(*id, Reason::ReceiptExpired.into());
+                self.give_up_claim(*id, &Reason::ReceiptExpired.into());
             }
         }
     }
 
-    pub(super) fn give_up_claim(&mut self, id: CheckoutId, denial: Denial) {
+    pub(super) fn give_up_claim(&mut self, id: CheckoutId, denial: &Denial) {
         let Some(claim) = self.claims.remove(&id) else { return };
         for ticket in claim.tickets {
             self.deny(ticket, denial.clone());

@@ -179,7 +179,7 @@ impl Desk {
                     self.deny(ticket, denial.clone());
                 }
             }
-            Purpose::Cover { checkout } => self.give_up_claim(checkout, denial),
+            Purpose::Cover { checkout } => self.give_up_claim(checkout, &denial),
         }
     }
 

@@ -198,7 +198,8 @@ impl Steward {
                     Some(Outcome::Operated(outcomes)) => {
                         let drawn =
                             supply::drawn(&outcomes[own_actions.min(outcomes.len())..], &draws);
-                        let supplies = self.supplies(now, &replica.ledger, node, &wants, drawn);
+                        let supplies =
+                            self.supplies(now, &replica.ledger, node, &wants, drawn.as_ref());
                         let own = outcomes[..own_actions.min(outcomes.len())].to_vec();
                         let view = replica.ledger.view(node);
                         Answer::Operated(Operated::Applied { outcomes: own, supplies, view })

@@ -82,11 +82,11 @@ impl Steward {
         ledger: &Ledger,
         node: NodeId,
         wants: &[Want],
-        drawn: Option<BTreeMap<usize, u64>>,
+        drawn: Option<&BTreeMap<usize, u64>>,
     ) -> BTreeMap<FeatureId, Supply> {
         let mut supplies = BTreeMap::new();
         for (index, want) in wants.iter().enumerate() {
-            let got = drawn.as_ref().map(|drawn| drawn.get(&index).copied().unwrap_or(0));
+            let got = drawn.map(|drawn| drawn.get(&index).copied().unwrap_or(0));
             let supply = match got {
                 _ if want.need == 0 => Supply::Met,
                 Some(got) if got >= want.need => Supply::Met,

@@ -72,6 +72,9 @@ const FREE_AGAIN_RETRY: Duration = Duration::from_millis(250);
 /// From the entitlement to the first checkout: the node opens its lease and draws.
 const FIRST_CHECKOUT_DEADLINE: Duration = Duration::from_secs(20);
 
+/// A checkout's lifetime, with clock error and margin.
+const FROZEN_S: u64 = 31;
+
 /// Something that is done to a node, at a time after the calls began.
 #[derive(Clone, Copy, Debug)]
 struct Line {
@@ -223,7 +226,10 @@ async fn traffic(
                 Act::Start(node) => {
                     cluster.start(node)?;
                     let name = &cluster.nodes()[node].name;
-                    screen.note(&format!("{at:>4} s  {name} is started again"))?;
+                    screen.note(&format!(
+                        "{at:>4} s  {name} is started again; what it had lent stays frozen, for \
+                         the calls that hold it, for up to {FROZEN_S} s"
+                    ))?;
                     let outage = outages.iter_mut().rev().find(|outage| outage.node == *name);
                     if let Some(outage) = outage {
                         outage.started_ms = now_ms;

@@ -215,8 +215,11 @@ impl DeskTask {
                     self.on_applied();
                 }
                 request = self.inbox.inbox.next() => {
-                    // Everybody who could ask has stopped: so will this actor be told to.
-                    let Some(request) = request else { return Ok(stop.cancelled().await) };
+                    let Some(request) = request else {
+                        // Everybody who could ask has stopped; this actor's turn comes.
+                        stop.cancelled().await;
+                        return Ok(());
+                    };
                     self.handle(request);
                 }
                 () = timer => self.desk.on_tick(now(&self.clock)),

@@ -59,8 +59,11 @@ impl ProposalsTask {
                 () = stop.cancelled() => return Ok(()),
                 first = self.inbox.next() => first,
             };
-            // Everybody who could ask has stopped: so will this actor be told to.
-            let Some(first) = first else { return Ok(stop.cancelled().await) };
+            let Some(first) = first else {
+                // Everybody who could ask has stopped; this actor's turn comes.
+                stop.cancelled().await;
+                return Ok(());
+            };
             self.commit(first).await;
         }
     }

@@ -144,8 +144,11 @@ impl StewardTask {
                 }
                 Some(completion) = self.completions.join_next() => self.on_completion(completion?),
                 request = self.inbox.next() => {
-                    // Everybody who could ask has stopped: so will this actor be told to.
-                    let Some(request) = request else { return Ok(stop.cancelled().await) };
+                    let Some(request) = request else {
+                        // Everybody who could ask has stopped; this actor's turn comes.
+                        stop.cancelled().await;
+                        return Ok(());
+                    };
                     self.handle(request);
                 }
                 () = timer => self.on_tick(),

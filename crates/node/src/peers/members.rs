@@ -45,7 +45,10 @@ impl MembershipRpc for MembershipService {
             .parse()
             .map_err(|error| Status::invalid_argument(format!("site: {error}")))?;
         let peer = Peer { address: asked.peer_address, site, name: asked.name };
-        self.membership.admit(NodeId(asked.node_id), peer).await.map_err(status_of)?;
+        self.membership
+            .admit(NodeId(asked.node_id), peer)
+            .await
+            .map_err(|error| status_of(&error))?;
         tracing::info!(node = asked.node_id, "a node has joined");
         Ok(Response::new(wire::JoinResponse {}))
     }
@@ -64,7 +67,7 @@ impl MembershipRpc for MembershipService {
             }
             None => return Err(Status::invalid_argument("change: this node does not know it")),
         };
-        self.membership.change(NodeId(node_id), change).await.map_err(status_of)?;
+        self.membership.change(NodeId(node_id), change).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(wire::ChangeResponse {}))
     }
 
@@ -80,7 +83,7 @@ impl MembershipRpc for MembershipService {
     }
 }
 
-pub(crate) fn status_of(error: MembershipError) -> Status {
+pub(crate) fn status_of(error: &MembershipError) -> Status {
     match error {
         MembershipError::Refused { .. } => Status::failed_precondition(error.to_string()),
         MembershipError::NotNow { .. } => Status::unavailable(error.to_string()),

@@ -27,7 +27,6 @@ pub struct PeerService {
 impl PeerService {
     /// Checks that a message is from a member of this cluster for this node, and returns who sent
     /// it: the certificate must be that node's, if it names one.
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     pub(super) fn sender(
         &self,
         header: Option<&wire::Header>,
@@ -56,7 +55,6 @@ impl PeerService {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn require_leader(&self) -> Result<(), Status> {
         let leadership = self.consensus.leadership();
         let led = leadership.borrow();

@@ -57,7 +57,11 @@ impl Admin for AdminService {
         let call = request.into_inner();
         let timings = call.timings.map(timings_of);
         let trusted_keys = trusted_keys(&call.trusted_keys)?;
-        let cluster = self.founder.found(timings, trusted_keys).await.map_err(found_status)?;
+        let cluster = self
+            .founder
+            .found(timings, trusted_keys)
+            .await
+            .map_err(|error| found_status(&error))?;
         tracing::info!(%cluster, "cluster founded");
         Ok(Response::new(v1::InitClusterResponse { cluster_id: cluster.0.to_vec().into() }))
     }
@@ -142,7 +146,11 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::JoinClusterRequest>,
     ) -> Result<Response<v1::JoinClusterResponse>, Status> {
-        let cluster = self.membership.join(&request.into_inner().via).await.map_err(status_of)?;
+        let cluster = self
+            .membership
+            .join(&request.into_inner().via)
+            .await
+            .map_err(|error| status_of(&error))?;
         tracing::info!(%cluster, "joined");
         Ok(Response::new(v1::JoinClusterResponse { cluster_id: cluster.0.to_vec().into() }))
     }
@@ -225,7 +233,7 @@ impl AdminService {
     async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Status> {
         match self.leader()? {
             leader if leader == self.node => {
-                self.proposals.propose(commands).await.map_err(propose_status)
+                self.proposals.propose(commands).await.map_err(|error| propose_status(&error))
             }
             leader => self.peers.propose(leader, &commands).await.map_err(peer_status),
         }
@@ -236,13 +244,12 @@ impl AdminService {
         let member = NodeId(member);
         match self.leader()? {
             leader if leader == self.node => {
-                self.membership.change(member, change).await.map_err(status_of)
+                self.membership.change(member, change).await.map_err(|error| status_of(&error))
             }
             leader => self.peers.change(leader, member, change).await.map_err(peer_status),
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn leader(&self) -> Result<NodeId, Status> {
         let leadership = self.consensus.leadership();
         let leader = leadership.borrow().leader.as_ref().map(|(node, _)| *node);
@@ -315,7 +322,7 @@ fn not_founded() -> Status {
     )
 }
 
-fn found_status(error: FoundError) -> Status {
+fn found_status(error: &FoundError) -> Status {
     match error {
         FoundError::AlreadyFounded { .. } => Status::already_exists(error.to_string()),
         FoundError::Refused { .. } => Status::invalid_argument(error.to_string()),
@@ -332,7 +339,7 @@ fn peer_status(error: PeerError) -> Status {
     }
 }
 
-fn propose_status(error: ProposeError) -> Status {
+fn propose_status(error: &ProposeError) -> Status {
     match error {
         ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
         ProposeError::NotLeader { .. }

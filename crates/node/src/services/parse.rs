@@ -63,7 +63,10 @@ pub(super) fn checkout_answer(answer: Answer, now: Moment) -> v1::CheckoutAnswer
         Answer::Granted { receipt, life } => {
             Wire::Granted(v1::Granted { receipt: receipt.into(), valid_for_ms: life.left_ms(now) })
         }
-        other => Wire::Denied(denied(denial_of(other))),
+        other @ (Answer::Renewed { .. }
+        | Answer::Accepted
+        | Answer::Denied(_)
+        | Answer::HandOver(_)) => Wire::Denied(denied(denial_of(other))),
     };
     v1::CheckoutAnswer { answer: Some(wire) }
 }
@@ -75,7 +78,10 @@ pub(super) fn renew_answer(answer: Answer, now: Moment) -> v1::RenewAnswer {
             receipt: receipt.unwrap_or_default().into(),
             valid_for_ms: life.left_ms(now),
         }),
-        other => Wire::Denied(denied(denial_of(other))),
+        other @ (Answer::Granted { .. }
+        | Answer::Accepted
+        | Answer::Denied(_)
+        | Answer::HandOver(_)) => Wire::Denied(denied(denial_of(other))),
     };
     v1::RenewAnswer { answer: Some(wire) }
 }
@@ -84,7 +90,10 @@ pub(super) fn checkin_answer(answer: Answer) -> v1::CheckinAnswer {
     use v1::checkin_answer::Answer as Wire;
     let wire = match answer {
         Answer::Accepted => Wire::Accepted(v1::Accepted {}),
-        other => Wire::Denied(denied(denial_of(other))),
+        other @ (Answer::Granted { .. }
+        | Answer::Renewed { .. }
+        | Answer::Denied(_)
+        | Answer::HandOver(_)) => Wire::Denied(denied(denial_of(other))),
     };
     v1::CheckinAnswer { answer: Some(wire) }
 }
