@@ -11,6 +11,7 @@ use crate::clock::{MS, Time};
 use crate::engine::{CallKind, EngineCall, Held, Stage};
 use crate::event::{CallId, EngineIndex, EngineReply};
 use crate::mutation::Mutation;
+use crate::plan::Class;
 use crate::world::{World, shown};
 
 /// Before the next attempt when a node said no, or nobody listened.
@@ -151,7 +152,8 @@ impl World {
     ) {
         let lease = self.plan.timings.lease_ms * MS;
         let units = self.units_of(&receipt);
-        let lasts = self.dice.between(lease / 4, 8 * lease);
+        let longest = if self.plan.class == Class::Hostile { 16 } else { 8 };
+        let lasts = self.dice.between(lease / 4, longest * lease);
         let ends_at = if self.is_healed { FOR_GOOD } else { self.now + lasts };
         self.trace(|| format!("engine {engine} holds {units:?} until {ends_at}"));
         self.engines[engine].stage = Stage::Held(Held {

@@ -179,7 +179,8 @@ impl World {
                 lines.push(FeatureUnits { feature: feature.clone(), units });
             }
         }
-        let wait_ms = if self.dice.chance(500) { self.dice.below(1_500) } else { 0 };
+        let waits = self.plan.class == Class::Hostile || self.dice.chance(500);
+        let wait_ms = if waits { self.dice.below(1_500) } else { 0 };
         let engine_build = self.dice.chance(10).then(|| self.late_build);
         let request = RequestId(self.dice.bytes16());
         let item = CheckoutItem { request, lines, wait_ms, engine_build };

@@ -48,6 +48,12 @@ pub(crate) enum Fault {
         with_engines: bool,
         is_one_way: bool,
     },
+    /// The machine is cut off from all others, with some of the engines: they reach it and nothing
+    /// else.
+    CutSite {
+        victim: Victim,
+        lasts: Time,
+    },
     /// No engine reaches the machine.
     CutEngines {
         victim: Victim,
@@ -71,6 +77,7 @@ pub(crate) enum Fault {
     Twin {
         machine: MachineIndex,
         lasts: Time,
+        is_cut_off: bool,
     },
     Remove {
         machine: MachineIndex,
@@ -83,6 +90,7 @@ pub(crate) fn schedule(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
     let mut faults = match plan.class {
         Class::Single => one_at_a_time(plan, dice),
         Class::Wild => at_any_time(plan, dice),
+        Class::Hostile => site_by_site(plan, dice),
     };
     for _ in 0..dice.below(4) {
         faults.push((dice.between(SECOND, plan.heal_at - SECOND), Fault::Entitle));
@@ -136,6 +144,41 @@ fn at_any_time(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
     faults
 }
 
+/// Cuts that outlast a lease and every checkout under it; some after the machine had hardly been
+/// heard again.
+fn site_by_site(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
+    let lease = plan.timings.lease_ms * MS;
+    let thaw = plan.timings.thaw_after_ms() * MS;
+    let mut faults = Vec::new();
+    let mut at = lease + dice.below(lease);
+    while at < plan.heal_at {
+        let machine = dice.index(plan.machines);
+        let victim = Victim::Machine(machine);
+        let lasts = lease + thaw + dice.below(2 * lease);
+        match dice.below(6) {
+            0 => faults.push((at, Fault::Twin { machine, lasts, is_cut_off: true })),
+            1 | 2 => {
+                let first = lease * dice.between(90, 105) / 100;
+                faults.push((at, Fault::CutSite { victim, lasts: first }));
+                at += first + dice.between(20, 400) * MS;
+                faults.push((at, Fault::CutSite { victim, lasts }));
+            }
+            3 => {
+                let engine = dice.index(plan.engines);
+                let (is_one_way, lasts) = (dice.chance(700), thaw);
+                for machine in 0..plan.machines {
+                    faults.push((at, Fault::CutEngine { engine, machine, lasts, is_one_way }));
+                }
+                at += lease / 2;
+                continue;
+            }
+            _ => faults.push((at, Fault::CutSite { victim, lasts })),
+        }
+        at += lasts + dice.below(lease);
+    }
+    faults
+}
+
 fn any(plan: &Plan, dice: &mut Dice) -> Fault {
     let lease = plan.timings.lease_ms * MS;
     let victim = victim(plan, dice);
@@ -156,7 +199,7 @@ fn any(plan: &Plan, dice: &mut Dice) -> Fault {
         12 => Fault::CutEngine { engine, machine, lasts, is_one_way },
         13 | 14 => Fault::LeaderChange,
         15 => Fault::NoLeader { lasts: lasts / 2 },
-        16 => Fault::Twin { machine, lasts },
+        16 => Fault::Twin { machine, lasts, is_cut_off: dice.chance(300) },
         _ => Fault::Drain { victim, down: lasts },
     }
 }

@@ -32,6 +32,7 @@ impl World {
             Fault::Isolate { victim, lasts, with_engines, is_one_way } => {
                 self.isolate(victim, lasts, with_engines, is_one_way);
             }
+            Fault::CutSite { victim, lasts } => self.cut_site(victim, lasts),
             Fault::CutEngines { victim, lasts } => {
                 if let Some(machine) = self.resolve(victim) {
                     self.tally.count("fault node cut off from engines");
@@ -55,7 +56,7 @@ impl World {
                 self.raft.no_leader_until = self.now + lasts;
                 self.become_leaderless();
             }
-            Fault::Twin { machine, lasts } => self.twin(machine, lasts),
+            Fault::Twin { machine, lasts, is_cut_off } => self.twin(machine, lasts, is_cut_off),
             Fault::Remove { machine } => self.remove(machine),
             Fault::Entitle => self.entitle(),
         }
@@ -176,6 +177,29 @@ impl World {
         }
     }
 
+    fn cut_site(&mut self, victim: Victim, lasts: Time) {
+        let Some(machine) = self.resolve(victim) else { return };
+        self.tally.count("fault site cut off");
+        self.cut_around(machine, self.now + lasts);
+    }
+
+    /// Half of the engines reach this machine and no other, the rest any other.
+    fn cut_around(&mut self, machine: MachineIndex, until: Time) {
+        for other in (0..self.machines.len()).filter(|other| *other != machine) {
+            let (one, other) = (Place::Machine(machine), Place::Machine(other));
+            self.cuts.cut(one, other, until);
+            self.cuts.cut(other, one, until);
+            for engine in (0..self.engines.len()).filter(|engine| engine % 2 == 0) {
+                self.cuts.cut(Place::Engine(engine), other, until);
+                self.cuts.cut(other, Place::Engine(engine), until);
+            }
+        }
+        for engine in (0..self.engines.len()).filter(|engine| engine % 2 == 1) {
+            self.cuts.cut(Place::Engine(engine), Place::Machine(machine), until);
+            self.cuts.cut(Place::Machine(machine), Place::Engine(engine), until);
+        }
+    }
+
     fn cut_engines(&mut self, machine: MachineIndex, until: Time) {
         for engine in 0..self.engines.len() {
             self.cuts.cut(Place::Engine(engine), Place::Machine(machine), until);
@@ -183,7 +207,7 @@ impl World {
         }
     }
 
-    fn twin(&mut self, machine: MachineIndex, lasts: Time) {
+    fn twin(&mut self, machine: MachineIndex, lasts: Time, is_cut_off: bool) {
         let Some(old) = self.resolve(Victim::Machine(machine)) else { return };
         let has_twin = self.machines.iter().filter(|it| it.node == self.machines[old].node).count();
         if self.machines[old].process.is_none() || self.machines[old].is_removed || has_twin > 1 {
@@ -194,6 +218,9 @@ impl World {
         let new = self.add_machine(node, site);
         self.machines[new].disk = self.machines[old].disk.clone();
         self.machines[old].is_retired = true;
+        if is_cut_off {
+            self.cut_around(old, self.now + lasts);
+        }
         if self.raft.leader == self.machines[old].process {
             self.become_leaderless();
         }

@@ -178,7 +178,7 @@ impl World {
             return;
         }
         // The answer may be lost between the log and the steward.
-        if self.plan.class == Class::Wild && !self.is_healed && self.dice.chance(10) {
+        if self.plan.class != Class::Single && !self.is_healed && self.dice.chance(10) {
             self.tally.count("commit whose answer was lost");
             return;
         }

@@ -14,6 +14,9 @@ pub(crate) enum Class {
     Single,
     /// Anything may happen at once: nothing may ever be lent twice, and all must heal.
     Wild,
+    /// Sites are cut off together with their engines, for longer than a lease and a checkout last,
+    /// units are few, answers slow: whoever counts time wrongly is found out.
+    Hostile,
 }
 
 #[derive(Clone, Debug)]
@@ -46,28 +49,33 @@ pub(crate) struct NetworkPlan {
 
 impl Plan {
     pub(crate) fn new(seed: u64, dice: &mut Dice) -> Self {
-        let class = if seed.is_multiple_of(3) { Class::Single } else { Class::Wild };
+        let class = match seed % 4 {
+            0 => Class::Single,
+            1 | 2 => Class::Wild,
+            _ => Class::Hostile,
+        };
         let timings = timings(dice);
         let machines = match (class, dice.below(10)) {
-            (Class::Single, _) => 3,
+            (Class::Single | Class::Hostile, _) => 3,
             (Class::Wild, 0) => 1,
             (Class::Wild, 1) => 2,
             (Class::Wild, 2 | 3) => 4,
             (Class::Wild, _) => 3,
         };
         let scale = timings.lease_ms * MS;
-        let heal_at = scale * dice.between(5, 11);
+        let lasts = if class == Class::Hostile { 10 } else { 5 };
+        let heal_at = scale * dice.between(lasts, 2 * lasts);
         let mut plan = Self {
             class,
             timings,
-            has_extreme_clocks: dice.chance(600),
+            has_extreme_clocks: class == Class::Hostile || dice.chance(600),
             machines,
             sites: if dice.chance(300) { 1 } else { 2 },
             engines: usize::try_from(dice.between(5, 14)).unwrap_or(5),
             heal_at,
             network: network(class, dice),
             faults: Vec::new(),
-            units_most: dice.between(3, 9),
+            units_most: if class == Class::Hostile { 2 } else { dice.between(3, 9) },
         };
         plan.faults = fault::schedule(&plan, dice);
         plan
@@ -112,10 +120,15 @@ fn timings(dice: &mut Dice) -> Timings {
 
 fn network(class: Class, dice: &mut Dice) -> NetworkPlan {
     let wild = class == Class::Wild;
+    let slow = class == Class::Hostile && dice.chance(500);
     let is_wide = dice.chance(200);
     NetworkPlan {
-        peer_delay: if is_wide { (10 * MS, 40 * MS) } else { (MS / 2, 8 * MS) },
-        engine_delay: (MS / 2, 10 * MS),
+        peer_delay: match (slow, is_wide) {
+            (true, _) => (MS, 300 * MS),
+            (false, true) => (10 * MS, 40 * MS),
+            (false, false) => (MS / 2, 8 * MS),
+        },
+        engine_delay: (MS / 2, if slow { 800 * MS } else { 10 * MS }),
         loss_per_mille: if wild { dice.below(80) } else { 0 },
         duplicate_per_mille: if wild { dice.below(60) } else { 0 },
         late_per_mille: if wild { dice.below(30) } else { 0 },

@@ -165,7 +165,7 @@ impl World {
         match self.raft.leader {
             Some(leader) if self.has_majority(leader) => {
                 self.raft.give_up_at = None;
-                if self.plan.class == Class::Wild && !self.is_healed && self.dice.chance(2) {
+                if self.plan.class != Class::Single && !self.is_healed && self.dice.chance(2) {
                     self.become_leaderless();
                 }
             }
