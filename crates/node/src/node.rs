@@ -297,18 +297,21 @@ fn serve(
     }
     let promoter = membership.clone();
     edge.spawn_restarted("promoter", retry, move |stop| promoter.clone().run(stop));
-    let admin = AdminService {
-        node,
-        clock,
-        consensus,
-        proposals,
-        steward,
-        desk,
-        founder,
-        membership,
-        peers,
-    };
-    services.spawn("admin", |stop| servers::serve_admin(listeners.admin, admin, stop));
+    services.spawn("admin", move |stop| {
+        let admin = AdminService {
+            node,
+            clock,
+            consensus,
+            proposals,
+            steward,
+            desk,
+            founder,
+            membership,
+            peers,
+            stop: stop.clone(),
+        };
+        servers::serve_admin(listeners.admin, admin, stop)
+    });
     edge.spawn("health", |stop| async move {
         stop.cancelled().await;
         // The first thing that engines and load balancers learn of a stop.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use leasehold_actor::CancellationToken;
 use leasehold_clock::Clock;
 use leasehold_consensus::{Consensus, ProposeError};
 use leasehold_core::entitlement::{Entitlement, EntitlementError, key_id};
@@ -46,6 +47,8 @@ pub struct AdminService {
     pub founder: Founder,
     pub membership: Membership,
     pub peers: Peers,
+    /// Ends the streams of those who follow events.
+    pub stop: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -188,8 +191,14 @@ impl Admin for AdminService {
     ) -> Result<Response<Self::EventsStream>, Status> {
         let v1::EventsRequest { since, follow } = request.into_inner();
         let (sender, events) = mpsc::channel(EVENTS_BUFFER);
-        let consensus = self.consensus.clone();
-        tokio::spawn(async move { send_events(&consensus, &sender, since, follow).await });
+        let (consensus, stop) = (self.consensus.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = send_events(&consensus, &sender, since, follow) => {}
+            }
+        });
         Ok(Response::new(ReceiverStream::new(events)))
     }
 }

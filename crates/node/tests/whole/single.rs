@@ -34,3 +34,33 @@ async fn a_running_call_survives_the_restart_of_its_node() {
     assert!(matches!(answers[0].answer, Some(v1::checkin_answer::Answer::Accepted(_))));
     second.stop().await;
 }
+
+/// A call whose every item is malformed leaves nothing to ask the desk: it once ended the node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_nothing_but_malformed_items_is_denied_and_the_node_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let node = start(1, data.path()).await;
+    found(&node).await;
+    let mut engine = node.engine().await;
+    let malformed = v1::CheckoutItem { engine_build_date: "2030-13-01".to_owned(), ..item(1, 1) };
+    let denied = checkout(&mut engine, malformed).await.unwrap_err();
+    assert_eq!(denied.reason(), v1::Reason::BadRequest);
+    checkout_once_ready(&mut engine, 1).await;
+    node.stop().await;
+}
+
+/// Whoever follows events would otherwise hold up a stop until its deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_follows_events_does_not_hold_up_a_stop() {
+    let data = tempfile::tempdir().unwrap();
+    let node = start(1, data.path()).await;
+    found(&node).await;
+    let mut admin = node.admin().await;
+    let request = v1::EventsRequest { since: 0, follow: true };
+    let mut events = admin.events(request).await.unwrap().into_inner();
+    let first = events.message().await.unwrap().unwrap().event.unwrap();
+    assert_eq!(first.kind, "cluster.founded");
+    let began = std::time::Instant::now();
+    node.stop().await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
+}
