@@ -7,13 +7,13 @@ use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, until};
 use leasehold_proto::v1;
 
 const NODES: [u64; 3] = [1, 2, 3];
-const ENTITLED: [(&str, u64); 3] = [("asr.tier1", 300), ("tts.chris", 300), ("cpa", 1_000)];
+const ENTITLED: [(&str, u64); 3] = [("asr.tier1", 300), ("tts.chris", 300), ("cpa", 1_000_000)];
 const CALL: &[(&str, u64)] = &[("asr.tier1", 1), ("tts.chris", 1)];
-/// Far more than a node keeps for the next calls: it must draw them from the leader.
-const DRAWN_UNITS: u64 = 50;
+/// Far more than a node keeps for the next calls: it must draw them from the leader. Each time ten
+/// times as many, for a node keeps what was asked of it in the last seconds.
+const DRAWN_UNITS: [u64; 4] = [50, 500, 5_000, 50_000];
 /// Promised for each death of a leader.
 const DRAW_WITHIN: Duration = Duration::from_secs(6);
-const LEADERS_KILLED: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
@@ -24,16 +24,16 @@ async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
     let leader = cluster.leader(1).await;
     let follower = other_than(&[leader]);
     cluster.kill_9(follower);
-    draw(&mut cluster, leader).await;
+    draw(&mut cluster, leader, DRAWN_UNITS[0]).await;
     cluster.start_node(follower);
     cluster.wait_until_ready(follower).await;
 
-    for _ in 0..LEADERS_KILLED {
+    for units in &DRAWN_UNITS[1..] {
         let leader = cluster.leader(follower).await;
         let survivor = other_than(&[leader]);
         cluster.kill_9(leader);
         let killed = Instant::now();
-        draw(&mut cluster, survivor).await;
+        draw(&mut cluster, survivor, *units).await;
         let resumed = killed.elapsed();
         println!("the first draw after the leader's death took {resumed:?}");
         assert!(resumed <= DRAW_WITHIN, "the first draw took {resumed:?}");
@@ -73,7 +73,7 @@ async fn no_call_is_lost_when_all_nodes_are_killed_at_once_and_come_back() {
     }
     for id in NODES {
         cluster.wait_until_ready(id).await;
-        draw(&mut cluster, id).await;
+        draw(&mut cluster, id, DRAWN_UNITS[0]).await;
     }
     outlive(&Shape::quick()).await;
     engines.stop().await;
@@ -110,13 +110,13 @@ async fn until_busy(engines: &Engines) {
     .await;
 }
 
-/// Has node `id` lend what it does not have yet, and gives it back.
-async fn draw(cluster: &mut Cluster, id: u64) {
+/// Has node `id` lend units that it does not have yet, and gives them back.
+async fn draw(cluster: &mut Cluster, id: u64, units: u64) {
     let mut engine = cluster.licensing(id).await;
     let receipt = until("a draw", Duration::from_secs(20), async || {
         let item = v1::CheckoutItem {
             request_id: leasehold_client::new_request_id().unwrap().to_vec().into(),
-            lines: vec![v1::CheckoutLine { feature: "cpa".to_owned(), units: DRAWN_UNITS }],
+            lines: vec![v1::CheckoutLine { feature: "cpa".to_owned(), units }],
             ..v1::CheckoutItem::default()
         };
         let request = v1::CheckoutRequest { items: vec![item], ..v1::CheckoutRequest::default() };
