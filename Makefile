@@ -48,6 +48,7 @@ lint: ## Formatting, clippy, crate arrows, docs, dependencies: all without a war
 	$(STAGE) "links in Markdown" scripts/check-links
 	$(STAGE) "dependencies" scripts/check-dependencies
 	$(STAGE) "shell scripts" scripts/check-shell
+	$(STAGE) "deploy" deploy/check
 	$(STAGE) "clippy" $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	$(STAGE) "documentation" env RUSTDOCFLAGS="--deny warnings" \
 		$(CARGO) doc --locked --workspace --no-deps
