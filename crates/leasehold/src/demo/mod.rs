@@ -7,7 +7,7 @@
 //!     └─ Script: what happens when        Screen ◀── once a second ┘      Summary ◀── verdict
 //! ```
 //!
-//! Another site is another name in [`SITES`] and more lines of the script.
+//! Another site is another name in `SITES` and more lines of the script.
 
 mod cluster;
 mod dice;
