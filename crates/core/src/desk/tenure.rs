@@ -75,14 +75,14 @@ impl Tenure {
         }
     }
 
-    /// If wall-clock time ran ahead of the steady clock by more than the margin since the last
-    /// check, the machine was paused in a way that the steady clock did not count.
+    /// If wall-clock time ran ahead of the steady clock by more than the margin and what their
+    /// rates explain since the last check, the machine was paused in a way that the steady clock
+    /// did not count.
     fn watch_clocks(&mut self, now: Now, timings: &Timings) {
         if let Some(last) = self.last_check {
             let wall_ms = now.wall_ms.saturating_sub(last.wall_ms);
-            let steady_ms = i64::try_from(now.steady.since(last.steady)).unwrap_or(i64::MAX);
-            let margin_ms = i64::try_from(timings.margin_ms).unwrap_or(i64::MAX);
-            if wall_ms.saturating_sub(steady_ms) > margin_ms {
+            let explained_ms = timings.stretch(now.steady.since(last.steady)) + timings.margin_ms;
+            if wall_ms > i64::try_from(explained_ms).unwrap_or(i64::MAX) {
                 self.confirm_after = Some(now.steady);
             }
         }
