@@ -8,7 +8,7 @@ use leasehold_core::ledger::{AllotmentState, Ledger};
 
 use crate::engine::{Held, Stage};
 use crate::event::{EngineIndex, ProcessIndex};
-use crate::world::World;
+use crate::world::{OVER_ISSUE, World};
 
 impl World {
     /// Units in valid checkouts, in true time and as their engines see it.
@@ -35,7 +35,7 @@ impl World {
             if in_use > lent {
                 let entitled = total.entitled;
                 self.violate(format!(
-                    "over-issue: engines use {in_use} units of pool {pool}, {lent} of {entitled} \
+                    "{OVER_ISSUE}: engines use {in_use} units of pool {pool}, {lent} of {entitled} \
                      are lent out"
                 ));
             }

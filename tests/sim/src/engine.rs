@@ -181,7 +181,7 @@ impl World {
         }
         let waits = self.plan.class == Class::Hostile || self.dice.chance(500);
         let wait_ms = if waits { self.dice.below(1_500) } else { 0 };
-        let engine_build = self.dice.chance(10).then(|| self.late_build);
+        let engine_build = self.dice.chance(10).then_some(self.late_build);
         let request = RequestId(self.dice.bytes16());
         let item = CheckoutItem { request, lines, wait_ms, engine_build };
         self.ask_for(engine, item, 0);
@@ -198,9 +198,13 @@ impl World {
     fn send_checkout(&mut self, engine: EngineIndex) {
         let Stage::Asking(asking) = &self.engines[engine].stage else { return };
         let (mut item, node) = (asking.item.clone(), asking.node);
-        if !self.is_healed && self.dice.chance(5) {
-            // A careless engine uses a name twice.
-            item.lines[0].units += 1;
+        if !self.is_healed {
+            // Careless engines use a name twice, or ask for nothing.
+            match self.dice.below(200) {
+                0..=2 => item.lines[0].units += 1,
+                3 => item.lines.clear(),
+                _ => {}
+            }
         }
         let wait = item.wait_ms * MS;
         let kind = CallKind::Checkout { request: item.request };

@@ -158,7 +158,9 @@ fn site_by_site(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
         match dice.below(6) {
             0 => faults.push((at, Fault::Twin { machine, lasts, is_cut_off: true })),
             1 | 2 => {
-                let first = lease * dice.between(90, 105) / 100;
+                // Its beats arrive again when its lease is about to be ended.
+                let waited = plan.timings.end_lease_after_ms() * MS;
+                let first = waited - dice.below((plan.timings.heartbeat_ms + 400) * MS);
                 faults.push((at, Fault::CutSite { victim, lasts: first }));
                 at += first + dice.between(20, 400) * MS;
                 faults.push((at, Fault::CutSite { victim, lasts }));

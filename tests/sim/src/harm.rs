@@ -3,6 +3,7 @@
 use leasehold_core::ledger::command::Command;
 
 use crate::clock::{MS, SECOND, Time};
+use crate::engine::Stage;
 use crate::event::{Event, MachineIndex, ProcessIndex};
 use crate::fault::{Fault, Victim};
 use crate::network::Place;
@@ -183,27 +184,37 @@ impl World {
         self.cut_around(machine, self.now + lasts);
     }
 
-    /// Half of the engines reach this machine and no other, the rest any other.
+    /// The engines that use this machine, and some others, reach it and no other; the rest reach
+    /// any other.
     fn cut_around(&mut self, machine: MachineIndex, until: Time) {
-        for other in (0..self.machines.len()).filter(|other| *other != machine) {
-            let (one, other) = (Place::Machine(machine), Place::Machine(other));
-            self.cuts.cut(one, other, until);
-            self.cuts.cut(other, one, until);
-            for engine in (0..self.engines.len()).filter(|engine| engine % 2 == 0) {
-                self.cuts.cut(Place::Engine(engine), other, until);
-                self.cuts.cut(other, Place::Engine(engine), until);
+        let here = Place::Machine(machine);
+        let others = (0..self.machines.len()).filter(|other| *other != machine);
+        let others: Vec<Place> = others.map(Place::Machine).collect();
+        for other in &others {
+            self.cut_both_ways(here, *other, until);
+        }
+        for engine in 0..self.engines.len() {
+            let is_inside = match &self.engines[engine].stage {
+                Stage::Held(held) => self.machine_for(engine, held.node) == machine,
+                Stage::Idle { .. } | Stage::Asking(_) => engine % 2 == 0,
+            };
+            let engine = Place::Engine(engine);
+            if is_inside {
+                others.iter().for_each(|other| self.cut_both_ways(engine, *other, until));
+            } else {
+                self.cut_both_ways(engine, here, until);
             }
         }
-        for engine in (0..self.engines.len()).filter(|engine| engine % 2 == 1) {
-            self.cuts.cut(Place::Engine(engine), Place::Machine(machine), until);
-            self.cuts.cut(Place::Machine(machine), Place::Engine(engine), until);
-        }
+    }
+
+    fn cut_both_ways(&mut self, one: Place, other: Place, until: Time) {
+        self.cuts.cut(one, other, until);
+        self.cuts.cut(other, one, until);
     }
 
     fn cut_engines(&mut self, machine: MachineIndex, until: Time) {
         for engine in 0..self.engines.len() {
-            self.cuts.cut(Place::Engine(engine), Place::Machine(machine), until);
-            self.cuts.cut(Place::Machine(machine), Place::Engine(engine), until);
+            self.cut_both_ways(Place::Engine(engine), Place::Machine(machine), until);
         }
     }
 

@@ -9,7 +9,7 @@
 //! | `world`, `event` | the loop and its queue |
 //! | `clock` | true time, and the clocks that machines read |
 //! | `network`, `raft` | messages; an abstract replicated log |
-//! | `process`, `leader` | a node: desk, replica and steward |
+//! | `process`, `leader`, `wake` | a node: desk, replica and steward |
 //! | `engine`, `answers` | an honest engine |
 //! | `harm`, `probe` | faults as they happen; what must be there after the last one |
 //! | `checks`, `tally` | what must hold; how often what happened |
@@ -38,8 +38,9 @@ mod process;
 mod raft;
 pub mod runner;
 mod tally;
+mod wake;
 mod world;
 
 pub use mutation::Mutation;
-pub use runner::{Report, Summary, run, run_many, run_traced};
+pub use runner::{Report, Summary, run, run_many, run_mutated, run_traced};
 pub use tally::Tally;

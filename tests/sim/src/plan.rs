@@ -54,7 +54,7 @@ impl Plan {
             1 | 2 => Class::Wild,
             _ => Class::Hostile,
         };
-        let timings = timings(dice);
+        let timings = timings(class, dice);
         let machines = match (class, dice.below(10)) {
             (Class::Single | Class::Hostile, _) => 3,
             (Class::Wild, 0) => 1,
@@ -75,7 +75,7 @@ impl Plan {
             heal_at,
             network: network(class, dice),
             faults: Vec::new(),
-            units_most: if class == Class::Hostile { 2 } else { dice.between(3, 9) },
+            units_most: if class == Class::Hostile { 4 } else { dice.between(3, 9) },
         };
         plan.faults = fault::schedule(&plan, dice);
         plan
@@ -98,12 +98,14 @@ impl Plan {
 pub(crate) const CALL_DEADLINE: Time = 2 * SECOND;
 
 /// Mostly leases of seconds, so that a run of a minute sees many of them end; ρ up to its limit.
-fn timings(dice: &mut Dice) -> Timings {
-    if dice.chance(100) {
+fn timings(class: Class, dice: &mut Dice) -> Timings {
+    let hostile = class == Class::Hostile;
+    if !hostile && dice.chance(100) {
         return Timings::default();
     }
-    let clock_drift_ppm = [10_000, 30_000, 60_000][dice.index(3)];
-    let lease_ms = dice.between(2_000, 3_000);
+    let clock_drift_ppm = [10_000, if hostile { 100_000 } else { 30_000 }, 60_000][dice.index(3)];
+    // The longer a lease, the more its length in true time depends on the clock.
+    let lease_ms = if hostile { dice.between(3_000, 8_000) } else { dice.between(2_000, 3_000) };
     let timings = Timings {
         lease_ms,
         heartbeat_ms: dice.between(150, 300),
@@ -124,7 +126,7 @@ fn network(class: Class, dice: &mut Dice) -> NetworkPlan {
     let is_wide = dice.chance(200);
     NetworkPlan {
         peer_delay: match (slow, is_wide) {
-            (true, _) => (MS, 300 * MS),
+            (true, _) => (MS, 700 * MS),
             (false, true) => (10 * MS, 40 * MS),
             (false, false) => (MS / 2, 8 * MS),
         },

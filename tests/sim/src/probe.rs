@@ -35,6 +35,9 @@ impl World {
         self.trace(|| "everything is healed".to_owned());
         self.is_healed = true;
         self.cuts.heal();
+        let network = &mut self.plan.network;
+        network.peer_delay = (MS / 2, network.peer_delay.1.min(40 * MS));
+        network.engine_delay = (MS / 2, network.engine_delay.1.min(20 * MS));
         self.raft.no_leader_until = 0;
         for machine in 0..self.machines.len() {
             if self.machines[machine].is_retired || self.machines[machine].is_removed {

@@ -8,7 +8,7 @@ use leasehold_core::desk::{Desk, DeskConfig};
 use leasehold_core::id::{CheckoutId, Epoch, NodeId, PoolId, ProcessId};
 use leasehold_core::ledger::Replica;
 use leasehold_core::steward::message::{BeatRequest, OpenRequest};
-use leasehold_core::time::Now;
+use leasehold_core::time::{Moment, Now};
 
 use crate::clock::{MS, Time};
 use crate::event::{
@@ -41,9 +41,9 @@ pub(crate) struct Process {
     /// Whom it believes to lead.
     pub(crate) leader: Option<ProcessIndex>,
     calls: BTreeMap<CallId, Awaited>,
-    tickets: BTreeMap<Ticket, Asker>,
+    pub(crate) tickets: BTreeMap<Ticket, Asker>,
     last_ticket: Ticket,
-    wake_at: Option<Time>,
+    pub(crate) wake_at: Option<Time>,
     /// Desk wakes in a row that were due at once.
     pub(crate) idle_wakes: u32,
     /// The operation whose answer the desk waits for.
@@ -52,11 +52,11 @@ pub(crate) struct Process {
 
 /// Who waits for the desk's answer.
 #[derive(Clone, Copy, Debug)]
-struct Asker {
+pub(crate) struct Asker {
     reply_to: ReplyTo,
     asked_at: Time,
     /// When the desk must have answered, on its own clock.
-    due: leasehold_core::time::Moment,
+    pub(crate) due: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +80,6 @@ pub(crate) enum Awaited {
 /// The desk's own bounds on its answers; see `DECIDE_MS_MAX` and `CLAIM_MS_MAX` there.
 const DECIDE_MS: u64 = 450;
 const CLAIM_MS: u64 = 1_000;
-/// Wakes that are due at once and change nothing are a busy loop when there are as many.
-const IDLE_WAKES_MAX: u32 = 50;
 
 impl Process {
     pub(crate) fn new(machine: MachineIndex, config: DeskConfig, id: ProcessId) -> Self {
@@ -353,58 +351,6 @@ impl World {
             }
             Answer::Accepted | Answer::HandOver(_) => EngineReply::Accepted,
             Answer::Denied(denial) => EngineReply::Denied(denial),
-        }
-    }
-
-    fn set_wake(&mut self, process: ProcessIndex) {
-        let now = self.now;
-        let machine = self.processes[process].machine;
-        let asked = &mut self.processes[process];
-        let mut moment = asked.desk.next_wake();
-        if let Some(lead) = &asked.lead {
-            moment = moment.min(lead.steward.next_wake());
-        }
-        // Timers have a resolution of a millisecond.
-        let at = self.machines[machine].clock.when(moment, now).max(now + MS);
-        if asked.wake_at.is_none_or(|set| set <= now || set > at) {
-            asked.wake_at = Some(at);
-            self.queue.push(at, Event::ProcessWake { process });
-        }
-    }
-
-    pub(crate) fn on_process_wake(&mut self, process: ProcessIndex) {
-        let now = self.clock_of(process);
-        let woken = &mut self.processes[process];
-        if woken.wake_at.is_some_and(|at| at > self.now) {
-            // A later event set an earlier wake, and this is the one that it replaced.
-            return;
-        }
-        woken.wake_at = None;
-        let mut is_ticked = false;
-        if woken.desk.next_wake() <= now.steady {
-            woken.desk.on_tick(now);
-            let is_idle = woken.desk.next_wake() <= now.steady;
-            woken.idle_wakes = if is_idle { woken.idle_wakes + 1 } else { 0 };
-            if woken.idle_wakes > IDLE_WAKES_MAX {
-                self.violate(format!("the desk of process {process} asks to be woken at once"));
-                return;
-            }
-            is_ticked = true;
-        }
-        self.tick_steward(process);
-        self.settle(process);
-        if is_ticked {
-            self.check_tickets(process);
-        }
-    }
-
-    /// Every question is answered within its wait.
-    fn check_tickets(&mut self, process: ProcessIndex) {
-        let now = self.clock_of(process).steady;
-        let late = self.processes[process].tickets.iter().find(|(_, asker)| asker.due < now);
-        if let Some((ticket, asker)) = late {
-            let late_ms = now.since(asker.due);
-            self.violate(format!("process {process}: ticket {ticket} is {late_ms} ms overdue"));
         }
     }
 }

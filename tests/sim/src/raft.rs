@@ -5,11 +5,13 @@
 //! leader's voters and commits with its first entry; the rest is lost. A leader that is cut off,
 //! paused or replaced goes on believing that it leads until it is told; nothing of it commits.
 
+use leasehold_core::id::NodeId;
 use leasehold_core::ledger::command::{Command, Outcome};
 use leasehold_core::ledger::{Ledger, check_transition};
 
 use crate::clock::{MS, Time};
 use crate::event::{Event, MachineIndex, ProcessIndex};
+use crate::fault::{Fault, Victim};
 use crate::mutation::Mutation;
 use crate::network::Place;
 use crate::plan::Class;
@@ -62,7 +64,26 @@ impl World {
             self.tally.count("proposal of a deposed leader");
             return;
         }
+        let frozen = commands.iter().find_map(|command| {
+            if let Command::Freeze { node, .. } = command { Some(*node) } else { None }
+        });
         self.append(commands, Some(Origin { process, term, token }));
+        if let Some(node) = frozen {
+            self.cut_off_while_freezing(node);
+        }
+    }
+
+    /// What was heard of a node last, and what it hears last, is never as close to the end of its
+    /// lease as when it is cut off just then.
+    fn cut_off_while_freezing(&mut self, node: NodeId) {
+        let machine = self.machines.iter().rposition(|machine| machine.node == node);
+        let is_hostile = self.plan.class == Class::Hostile && self.dice.chance(500);
+        let Some(machine) = machine.filter(|_| is_hostile) else { return };
+        let timings = self.plan.timings;
+        let lasts = (timings.lease_ms + timings.thaw_after_ms()) * MS * 5 / 4;
+        let victim = Victim::Machine(machine);
+        let at = self.now + self.dice.below(150 * MS);
+        self.queue.push(at, Event::Fault(Fault::CutSite { victim, lasts }));
     }
 
     pub(crate) fn append(&mut self, commands: Vec<Command>, origin: Option<Origin>) {

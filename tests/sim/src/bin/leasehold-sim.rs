@@ -56,7 +56,7 @@ fn perform(wish: &Wish) -> io::Result<ExitCode> {
             (report.tally.clone(), if failed { vec![report] } else { Vec::new() })
         }
         Wish::Many { first, end } => {
-            let summary = run_many(first..end, None, false);
+            let summary = run_many(first..end);
             writeln!(out, "{} seeds", summary.seeds)?;
             (summary.tally, summary.failures)
         }
