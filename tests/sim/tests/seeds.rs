@@ -127,7 +127,9 @@ fn seeds_that_once_broke_something_pass() {
         (392, "a node that started anew said of a running call that it had ended"),
         (426, "headroom was drawn from one pool and given back from another, for ever"),
         (1452, "a claim waited for a silent node whose lease had ended meanwhile"),
-        (1988, "an operation sent to a dead leader held up the moves of running calls"),
+        (1988, "a claim waited for a silent node whose lease had ended meanwhile"),
+        (6996, "an operation sent to a dead leader held up the moves of running calls"),
+        (6655, "a desk took its slow clock for a pause, and lent nothing under a live lease"),
     ];
     for (seed, once) in stories {
         let report = run(seed, None);
