@@ -295,6 +295,8 @@ impl Desk {
     pub fn handle_hand_over(&mut self, now: Now, shown: &[u8], to: NodeId, ticket: Ticket) {
         let answer = match self.open_receipt(shown) {
             Ok(receipt) => self.start_hand_over(&receipt, to, ticket),
+            // A desk that has no catalog yet can't tell.
+            Err(Reason::NotReady) => Some(HandOver::NotNow),
             Err(_) => Some(HandOver::Ended),
         };
         if let Some(answer) = answer {
