@@ -225,6 +225,16 @@ impl Desk {
         }
     }
 
+    /// An engine reports how long it went on without a valid checkout. What comes with a receipt
+    /// of another cluster is not counted.
+    pub fn handle_overrun(&mut self, shown: &[u8], overrun_ms: u64) {
+        let Ok(receipt) = self.open_receipt(shown) else { return };
+        for line in &receipt.lines {
+            let total = self.counters.overrun_ms.entry(line.pool).or_default();
+            *total = total.saturating_add(overrun_ms);
+        }
+    }
+
     pub(super) fn open_receipt(&self, shown: &[u8]) -> Result<Receipt, Reason> {
         if self.catalog.version == 0 {
             return Err(Reason::NotReady);

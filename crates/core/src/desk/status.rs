@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Desk;
 use super::message::{Reason, Report};
-use crate::id::{Epoch, FeatureId};
+use crate::id::{Epoch, FeatureId, PoolId};
 use crate::time::Moment;
 
 /// What a desk has done since its process started.
@@ -20,6 +20,8 @@ pub struct DeskCounters {
     pub handed_over: u64,
     pub denied: BTreeMap<Reason, u64>,
     pub denied_features: BTreeMap<FeatureId, u64>,
+    /// Milliseconds that engines went on after their checkout had ended, by pool.
+    pub overrun_ms: BTreeMap<PoolId, u64>,
 }
 
 impl DeskCounters {

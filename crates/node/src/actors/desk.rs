@@ -40,6 +40,7 @@ enum DeskRequest {
     Checkin { receipts: Vec<Bytes>, is_passed_on: bool, reply: Reply<Vec<Answer>> },
     HandOver { receipt: Bytes, to: NodeId, reply: Reply<Vec<Answer>> },
     Recall { pools: Vec<(PoolId, u64)>, reply: Reply<Vec<(PoolId, u64)>> },
+    Overrun { reports: Vec<(Bytes, u64)> },
     Drain,
 }
 
@@ -106,6 +107,14 @@ impl DeskHandle {
     /// Overloaded, stopped, or no answer in time.
     pub async fn recall(&self, pools: Vec<(PoolId, u64)>) -> Result<Vec<(PoolId, u64)>, AskError> {
         self.mailbox.ask(DEADLINE, |reply| DeskRequest::Recall { pools, reply }).await
+    }
+
+    /// Counts milliseconds that engines went on without a valid checkout, by their receipts. A
+    /// report that finds the mailbox full is lost: it is counted once or not at all.
+    pub fn count_overrun(&self, reports: Vec<(Bytes, u64)>) {
+        if !reports.is_empty() {
+            let _ = self.mailbox.try_send(DeskRequest::Overrun { reports });
+        }
     }
 
     /// Lends nothing new from now on.
@@ -259,6 +268,11 @@ impl DeskTask {
             }
             DeskRequest::Recall { pools, reply } => {
                 reply.send(self.desk.handle_recall(now, &pools));
+            }
+            DeskRequest::Overrun { reports } => {
+                for (receipt, overrun_ms) in reports {
+                    self.desk.handle_overrun(&receipt, overrun_ms);
+                }
             }
             DeskRequest::Drain => self.desk.drain(now),
         }

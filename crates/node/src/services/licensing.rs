@@ -87,6 +87,9 @@ impl Licensing for LicensingService {
         require_call(call.items.len(), &call.engine_instance, &call.sdk_version)?;
         let overrun_ms = call.items.iter().map(|item| item.overrun_ms).fold(0, u64::saturating_add);
         self.usage.count_overrun(overrun_ms);
+        let overran = call.items.iter().filter(|item| item.overrun_ms > 0);
+        let reports = overran.map(|item| (item.receipt.clone(), item.overrun_ms)).collect();
+        self.desk.count_overrun(reports);
         let items = call.items.into_iter();
         let items = items.map(|item| Renewal { receipt: item.receipt, age_ms: item.age_ms });
         let asked = self.desk.renew(items.collect()).await.map_err(status_of)?;
@@ -113,13 +116,19 @@ impl Licensing for LicensingService {
             receipts.push(item.receipt);
             deltas.push((item.usage, item.overrun_ms));
         }
+        let shown = receipts.clone();
         let answers = self.desk.checkin(receipts, false).await.map_err(status_of)?;
-        for (answer, (usage, overrun_ms)) in answers.iter().zip(deltas) {
+        let mut reports = Vec::new();
+        for ((answer, (usage, overrun_ms)), receipt) in answers.iter().zip(deltas).zip(shown) {
             if *answer == Answer::Accepted {
+                if overrun_ms > 0 {
+                    reports.push((receipt, overrun_ms));
+                }
                 self.usage.count_overrun(overrun_ms);
                 self.usage.count_work(&usage);
             }
         }
+        self.desk.count_overrun(reports);
         let answers = answers.into_iter().map(checkin_answer).collect();
         self.checkin_duration.record(began.elapsed());
         Ok(Response::new(v1::CheckinResponse { answers }))

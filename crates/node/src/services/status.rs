@@ -113,7 +113,7 @@ fn pools(ledger: &Ledger, sources: &Sources<'_>) -> Vec<v1::PoolStatus> {
             free_at_nodes: live.saturating_sub(in_use),
             waiting,
             denied: sources.desk.counters.denied_by_feature(&pool.terms.feature),
-            overrun_ms: 0,
+            overrun_ms: sources.desk.counters.overrun_ms.get(id).copied().unwrap_or(0),
             withheld_reason: u32::try_from(i32::from(withheld(pool.terms.closed))).unwrap_or(0),
         }
     });

@@ -64,3 +64,25 @@ async fn a_reader_that_follows_events_does_not_hold_up_a_stop() {
     node.stop().await;
     assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overrun_is_shown_by_pool() {
+    let data = tempfile::tempdir().unwrap();
+    let node = start(1, data.path()).await;
+    found(&node).await;
+    let mut engine = node.engine().await;
+    let receipt = checkout_once_ready(&mut engine, 1).await.receipt;
+    let item = v1::RenewItem { receipt, age_ms: 1_000, overrun_ms: 2_500 };
+    let request = v1::RenewRequest { items: vec![item], ..v1::RenewRequest::default() };
+    engine.renew(request).await.unwrap();
+    let began = std::time::Instant::now();
+    loop {
+        let status = node.admin().await.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        if status.pools.iter().all(|pool| pool.overrun_ms == 2_500) {
+            break;
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", status.pools);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    node.stop().await;
+}
