@@ -148,6 +148,8 @@ impl World {
                 | Command::Beat { .. }
                 | Command::Remove { .. }
                 | Command::Fence { .. }
+                | Command::Unfence { .. }
+                | Command::Close { .. }
                 | Command::Day { .. },
                 _,
             ) => {}

@@ -86,6 +86,10 @@ pub struct Desk {
     closed_epoch: Epoch,
     granted: u64,
     is_draining: bool,
+    /// Set when this desk has given up its lease for good.
+    is_retired: bool,
+    /// An operator keeps this node from opening leases.
+    is_fenced: bool,
     give_back_due: bool,
     next_open: Moment,
     next_beat: Moment,
@@ -134,6 +138,8 @@ impl Desk {
             closed_epoch: Epoch::default(),
             granted: 0,
             is_draining: false,
+            is_retired: false,
+            is_fenced: false,
             give_back_due: false,
             next_open: Moment::default(),
             next_beat: Moment::default(),
@@ -179,10 +185,27 @@ impl Desk {
         self.on_tick(now);
     }
 
+    /// Lends and renews nothing any more: engines bring their receipts to other nodes. Returns the
+    /// epoch that can be closed in the ledger now.
+    pub fn retire(&mut self, now: Now) -> Option<Epoch> {
+        self.drain(now);
+        let epoch = self.tenure.epoch();
+        self.is_retired = true;
+        self.become_closed(now);
+        for id in self.claims.keys().copied().collect::<Vec<_>>() {
+            self.give_up_claim(id, &Reason::Draining.into());
+        }
+        epoch
+    }
+
     /// When [`Desk::on_tick`] has something to do.
     #[must_use]
     pub fn next_wake(&self) -> Moment {
-        let lease = if self.tenure.epoch().is_some() { self.next_beat } else { self.next_open };
+        let lease = match self.tenure.epoch() {
+            Some(_) => self.next_beat,
+            None if self.is_retired => Moment(u64::MAX),
+            None => self.next_open,
+        };
         let retry = self.in_flight.as_ref().map(|in_flight| in_flight.retry_at);
         let may_ask = self.in_flight.is_none() && self.tenure.until().is_some();
         let ask = (may_ask && self.queue.len() > 0).then_some(self.next_ask);
@@ -250,6 +273,9 @@ impl Desk {
         let timings = *self.timings();
         if self.tenure.may_lend(now, &timings) {
             return None;
+        }
+        if self.is_retired {
+            return Some(Reason::Draining);
         }
         let was_lending = self.tenure.until().is_some();
         Some(if was_lending { Reason::CutOff } else { Reason::NotReady })

@@ -43,7 +43,9 @@ impl Desk {
             self.newest_epoch = self.newest_epoch.max(view.newest_epoch);
         }
         // A late answer may name an epoch that has been opened, and has ended, since.
-        let is_new = |epoch: &Epoch| self.tenure.epoch().is_none() && *epoch > self.closed_epoch;
+        let is_new = |epoch: &Epoch| {
+            self.tenure.epoch().is_none() && *epoch > self.closed_epoch && !self.is_retired
+        };
         if let Some(epoch) = opened.filter(is_new) {
             self.become_open(now, epoch);
             if let Some(view) = view {
@@ -63,7 +65,7 @@ impl Desk {
     }
 
     /// The lease has ended: nothing of it is ours any more. Engines bring their receipts back.
-    fn become_closed(&mut self, now: Now) {
+    pub(super) fn become_closed(&mut self, now: Now) {
         self.closed_epoch = self.tenure.epoch().unwrap_or_default().max(self.closed_epoch);
         self.tenure.become_closed();
         self.tills.clear();
@@ -91,7 +93,7 @@ impl Desk {
             if self.next_open <= now.steady {
                 // Whether it can be asked now or not: the desk is woken again after this.
                 self.next_open = now.steady + RETRY_MS;
-                if is_known {
+                if is_known && !self.is_fenced && !self.is_retired {
                     self.next_open = now.steady + RESEND_MS;
                     self.effects.push_back(Effect::Open { after: self.newest_epoch });
                 }
@@ -139,6 +141,7 @@ impl Desk {
             return;
         }
         self.newest_epoch = self.newest_epoch.max(view.newest_epoch);
+        self.is_fenced = view.fenced;
         let Some(epoch) = self.tenure.epoch() else { return };
         if view.newest_epoch != epoch || !view.live {
             // A view from before this epoch was opened says nothing about it.

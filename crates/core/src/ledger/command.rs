@@ -28,8 +28,9 @@ pub enum Command {
     Operate { node: NodeId, epoch: Epoch, operation: u64, actions: Vec<Action> },
     /// Ends a lease, unless a beat later than `seq` was applied.
     Freeze { node: NodeId, epoch: Epoch, seq: u64 },
-    /// The operator ends a lease. If he says that the machine is off, what it lent may move at
-    /// once; else only when the lease would have ended.
+    /// The operator ends a lease, and keeps the node from opening another. If he says that the
+    /// machine is off, what it lent may move at once; else only when the lease would have ended.
+    /// `epoch` is the node's newest (0 for none), whether it has ended or not.
     Fence { node: NodeId, epoch: Epoch, powered_off: bool },
     /// The lease of allotments that were frozen while it might still run has surely ended.
     Lapse { allotments: Vec<AllotmentId> },
@@ -39,6 +40,10 @@ pub enum Command {
     Remove { node: NodeId },
     /// The leader's calendar day has changed: contracts may start or end.
     Day { day: Date },
+    /// The holder ends its lease itself: it is stopping, and lends and renews nothing any more.
+    Close { node: NodeId, epoch: Epoch },
+    /// The operator lets a fenced node open leases again.
+    Unfence { node: NodeId },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +158,11 @@ pub enum Refusal {
     EpochIs { epoch: Epoch, process: ProcessId },
     #[error("epoch {epoch} has ended")]
     LeaseEnded { epoch: Epoch },
+    #[error(
+        "node {node} is fenced: it lends nothing until it is let in by `leasehold node unfence \
+         {node}`"
+    )]
+    Fenced { node: NodeId },
     #[error("a beat later than {seq} was applied")]
     Renewed { seq: u64 },
     #[error("operation {expected} is the next one")]

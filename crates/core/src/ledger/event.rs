@@ -49,12 +49,22 @@ pub enum EventKind {
         epoch: Epoch,
         units: u64,
     },
-    /// An operator ended the lease; `powered_off` is his word that the machine is off.
+    /// The holder ended its lease itself, since it stops; `units` were frozen.
+    LeaseClosed {
+        node: NodeId,
+        epoch: Epoch,
+        units: u64,
+    },
+    /// An operator keeps the node from lending; `powered_off` is his word that the machine is off.
     Fenced {
         node: NodeId,
         epoch: Epoch,
         units: u64,
         powered_off: bool,
+    },
+    /// An operator lets a fenced node lend again.
+    Unfenced {
+        node: NodeId,
     },
     /// A process opened a lease while another process under the same node id held a live one and
     /// was not known to be gone. An alarm.

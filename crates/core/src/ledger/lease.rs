@@ -14,6 +14,9 @@ impl Ledger {
         gone: Option<ProcessId>,
     ) -> Result<Outcome, Refusal> {
         let member = self.member_mut(node)?;
+        if member.fenced {
+            return Err(Refusal::Fenced { node });
+        }
         if let Some(lease) = &member.lease {
             if lease.live && lease.process == process && lease.epoch != after {
                 // The same process asks again: its first answer was lost.
@@ -74,16 +77,42 @@ impl Ledger {
         Ok(Outcome::Done)
     }
 
+    pub(super) fn close(&mut self, node: NodeId, epoch: Epoch) -> Result<Outcome, Refusal> {
+        self.lease_mut(node, epoch)?;
+        let units = self.end_lease(node, FrozenLease::Ended);
+        self.record(EventKind::LeaseClosed { node, epoch, units });
+        Ok(Outcome::Done)
+    }
+
     pub(super) fn fence(
         &mut self,
         node: NodeId,
         epoch: Epoch,
         powered_off: bool,
     ) -> Result<Outcome, Refusal> {
-        self.lease_mut(node, epoch)?;
+        let member = self.member_mut(node)?;
+        let (newest, process) = member
+            .lease
+            .as_ref()
+            .map_or_else(Default::default, |lease| (lease.epoch, lease.process));
+        if newest != epoch {
+            return Err(Refusal::EpochIs { epoch: newest, process });
+        }
+        let is_new = !std::mem::replace(&mut member.fenced, true);
         let state = if powered_off { FrozenLease::Ended } else { FrozenLease::MayRun };
         let units = self.end_lease(node, state);
-        self.record(EventKind::Fenced { node, epoch, units, powered_off });
+        let may_move = powered_off && self.lapse_all_of(node);
+        if is_new || may_move {
+            self.record(EventKind::Fenced { node, epoch, units, powered_off });
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn unfence(&mut self, node: NodeId) -> Result<Outcome, Refusal> {
+        let member = self.member_mut(node)?;
+        if std::mem::take(&mut member.fenced) {
+            self.record(EventKind::Unfenced { node });
+        }
         Ok(Outcome::Done)
     }
 
@@ -116,6 +145,18 @@ impl Ledger {
                 allotment.state = AllotmentState::Frozen(FrozenLease::Ended);
             }
         }
+    }
+
+    /// The machine is off: none of its processes lends any more. Tells whether that was news.
+    fn lapse_all_of(&mut self, node: NodeId) -> bool {
+        let mut is_news = false;
+        for allotment in self.allotments.values_mut().filter(|it| it.node == node) {
+            if allotment.state == AllotmentState::Frozen(FrozenLease::MayRun) {
+                allotment.state = AllotmentState::Frozen(FrozenLease::Ended);
+                is_news = true;
+            }
+        }
+        is_news
     }
 
     pub(super) fn thaw(&mut self, allotments: &[AllotmentId]) {

@@ -69,6 +69,9 @@ pub struct Node {
     pub name: String,
     pub removed: bool,
     pub lease: Option<Lease>,
+    /// An operator keeps it from opening leases.
+    #[serde(default)]
+    pub fenced: bool,
 }
 
 /// A node's newest lease.
@@ -150,7 +153,9 @@ impl Ledger {
                 self.operate(*node, *epoch, *operation, actions)
             }
             Command::Freeze { node, epoch, seq } => self.freeze(*node, *epoch, *seq),
+            Command::Close { node, epoch } => self.close(*node, *epoch),
             Command::Fence { node, epoch, powered_off } => self.fence(*node, *epoch, *powered_off),
+            Command::Unfence { node } => self.unfence(*node),
             Command::Lapse { allotments } => {
                 self.lapse(allotments);
                 Ok(Outcome::Done)
@@ -183,8 +188,9 @@ impl Ledger {
             }
             return Err(Refusal::NodeExists { node, site: existing.site.clone() });
         }
+        let (site_of_node, name) = (site.clone(), name.to_owned());
         let admitted =
-            Node { site: site.clone(), name: name.to_owned(), removed: false, lease: None };
+            Node { site: site_of_node, name, removed: false, lease: None, fenced: false };
         self.nodes.insert(node, admitted);
         self.record(EventKind::Admitted { node, site: site.clone() });
         Ok(Outcome::Done)

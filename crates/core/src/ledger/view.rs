@@ -29,6 +29,8 @@ pub struct NodeView {
     pub overdrawn: Vec<PoolId>,
     /// The catalog that goes with this view.
     pub catalog_version: u64,
+    /// An operator keeps this node from lending: opening a lease would be refused.
+    pub fenced: bool,
     /// All live leases: units under an epoch that is not among them can be reclaimed.
     pub live_epochs: BTreeMap<NodeId, Epoch>,
 }
@@ -68,8 +70,10 @@ pub struct PoolTotals {
 impl Ledger {
     #[must_use]
     pub fn view(&self, node: NodeId) -> NodeView {
-        let Some(lease) = self.nodes.get(&node).and_then(|node| node.lease.as_ref()) else {
-            return NodeView { version: self.version, ..NodeView::default() };
+        let member = self.nodes.get(&node);
+        let fenced = member.is_some_and(|member| member.fenced);
+        let Some(lease) = member.and_then(|member| member.lease.as_ref()) else {
+            return NodeView { version: self.version, fenced, ..NodeView::default() };
         };
         let held = self.live_of(node).map(|(id, allotment)| Held {
             allotment: *id,
@@ -87,6 +91,7 @@ impl Ledger {
             held: held.collect(),
             overdrawn: overdrawn.collect(),
             catalog_version: self.catalog_version,
+            fenced,
             live_epochs: live.map(|(node, lease)| (node, lease.epoch)).collect(),
         }
     }

@@ -55,6 +55,10 @@ fn run(world: &mut World, words: &[&str]) -> Result<(), String> {
         ["heal", name] => world.set_cut(name, false),
         ["wall", name, by] => world.jump_wall(name, duration(by.trim_start_matches('+'))?),
         ["drain", name] => world.drain(name),
+        ["retire", name] => world.retire(name),
+        ["fence", name] => world.fence(name, false),
+        ["fence", name, "off"] => world.fence(name, true),
+        ["unfence", name] => world.unfence(name),
         ["day", day] => world.set_day(day),
         ["wait", time] => world.run_for(duration(time)?),
         ["checkout", engines, node, ref rest @ ..] => {

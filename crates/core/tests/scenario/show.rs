@@ -85,6 +85,10 @@ fn event(ledger: &Ledger, kind: &EventKind) -> String {
             let off = if *powered_off { ", powered off" } else { "" };
             format!("epoch {epoch} of {} fenced{off}, {units} units frozen", name(node))
         }
+        EventKind::Unfenced { node } => format!("{} let in again", name(node)),
+        EventKind::LeaseClosed { node, epoch, units } => {
+            format!("epoch {epoch} of {} closed, {units} units frozen", name(node))
+        }
         EventKind::NodeIdContested { node, .. } => {
             format!("ALARM: two processes under the id of {}", name(node))
         }

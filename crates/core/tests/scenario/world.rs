@@ -222,6 +222,26 @@ impl World {
         self.desk(name).drain(now);
     }
 
+    /// As a node stops: its desk gives up its lease, and then the ledger is told.
+    pub(crate) fn retire(&mut self, name: &str) {
+        let now = self.now_at(name);
+        let node = self.machine(name).node;
+        let epoch = self.desk(name).retire(now).expect("a lease to give up");
+        assert_eq!(self.apply(&[Command::Close { node, epoch }]), [Outcome::Done]);
+    }
+
+    pub(crate) fn fence(&mut self, name: &str, powered_off: bool) {
+        let node = self.machine(name).node;
+        let epoch = self.replica.ledger.view(node).newest_epoch;
+        let fence = Command::Fence { node, epoch, powered_off };
+        assert_eq!(self.apply(&[fence]), [Outcome::Done]);
+    }
+
+    pub(crate) fn unfence(&mut self, name: &str) {
+        let node = self.machine(name).node;
+        assert_eq!(self.apply(&[Command::Unfence { node }]), [Outcome::Done]);
+    }
+
     pub(crate) fn checkout(&mut self, engine: &str, at: &str, item: &Item) {
         let ticket = self.ask(Asker::Checkout { engine: engine.into(), sent_ms: self.now_ms });
         let line = |(feature, units): &(String, u64)| FeatureUnits {

@@ -46,10 +46,22 @@ pub(super) fn wire_event(event: &Event) -> v1::Event {
             wire.node_id = node.0;
             let word = if *powered_off { ", said to be powered off," } else { "" };
             let text = format!(
-                "an operator fenced node {node}{word}: its lease, epoch {epoch}, was ended and \
-                 {units} units were frozen"
+                "an operator fenced node {node}{word}: it lends nothing until it is let in again; \
+                 {units} units of its epoch {epoch} were frozen"
             );
             ("node.fenced", text)
+        }
+        EventKind::Unfenced { node } => {
+            wire.node_id = node.0;
+            ("node.unfenced", format!("an operator let node {node} lend again"))
+        }
+        EventKind::LeaseClosed { node, epoch, units } => {
+            wire.node_id = node.0;
+            let text = format!(
+                "node {node} stopped: it gave up its lease, epoch {epoch}, and {units} units were \
+                 frozen"
+            );
+            ("lease.closed", text)
         }
         EventKind::NodeIdContested { node, process } => {
             wire.node_id = node.0;

@@ -3,7 +3,7 @@
 //! The model is plain maps and knows no reserve: what is not lent is free, so that an equal
 //! reserve proves conservation. It takes from the ledger only whether a command was accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -49,6 +49,16 @@ enum Step {
         node: u64,
         behind: u64,
     },
+    Close {
+        node: u64,
+    },
+    Fence {
+        node: u64,
+        powered_off: bool,
+    },
+    Unfence {
+        node: u64,
+    },
     Thaw {
         from: usize,
         most: usize,
@@ -90,6 +100,10 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (node.clone(), prop::collection::vec(action(), 1..4), prop::bool::weighted(0.1))
             .prop_map(|(node, actions, is_stale)| Step::Operate { node, actions, is_stale }),
         2 => (node.clone(), 0..2_u64).prop_map(|(node, behind)| Step::Freeze { node, behind }),
+        1 => node.clone().prop_map(|node| Step::Close { node }),
+        1 => (node.clone(), any::<bool>())
+            .prop_map(|(node, powered_off)| Step::Fence { node, powered_off }),
+        2 => node.clone().prop_map(|node| Step::Unfence { node }),
         2 => (0..8_usize, 1..4_usize).prop_map(|(from, most)| Step::Thaw { from, most }),
         2 => (0..8_usize, 1..4_usize).prop_map(|(from, most)| Step::Lapse { from, most }),
         1 => node.prop_map(|node| Step::Remove { node: node.max(NODES - 1) }),
@@ -160,8 +174,14 @@ impl Run {
 
     /// A thaw of what could not thaw yet is not said in life, and may do it when said again.
     fn is_settled(&self, command: &Command) -> bool {
-        let Command::Thaw { allotments } = command else { return true };
-        allotments.iter().all(|id| self.ledger.allotment(*id).is_none())
+        match command {
+            Command::Thaw { allotments } => {
+                allotments.iter().all(|id| self.ledger.allotment(*id).is_none())
+            }
+            // The operator's last word counts.
+            Command::Fence { .. } | Command::Unfence { .. } => false,
+            _ => true,
+        }
     }
 
     fn assert_says_nothing_new(&mut self, repeated: &Command) {
@@ -193,6 +213,14 @@ impl Run {
                 let seq = seq.saturating_sub(behind);
                 Command::Freeze { node: NodeId(node), epoch, seq }
             }
+            Step::Close { node } => {
+                Command::Close { node: NodeId(node), epoch: newest_epoch(&self.ledger, node) }
+            }
+            Step::Fence { node, powered_off } => {
+                let epoch = newest_epoch(&self.ledger, node);
+                Command::Fence { node: NodeId(node), epoch, powered_off }
+            }
+            Step::Unfence { node } => Command::Unfence { node: NodeId(node) },
             Step::Thaw { from, most } => Command::Thaw { allotments: self.frozen(from, most) },
             Step::Lapse { from, most } => Command::Lapse { allotments: self.frozen(from, most) },
             Step::Remove { node } => Command::Remove { node: NodeId(node) },
@@ -260,6 +288,7 @@ struct Model {
     ever: Vec<AllotmentId>,
     went: BTreeMap<(AllotmentId, CheckoutId), AllotmentId>,
     leases: BTreeMap<NodeId, (Epoch, ProcessId)>,
+    fenced: BTreeSet<NodeId>,
 }
 
 type Acted = Result<ActionOutcome, ActionRefusal>;
@@ -270,6 +299,7 @@ impl Model {
             (Command::Open { node, process, gone, .. }, Outcome::Opened { epoch })
                 if self.leases.get(node) != Some(&(*epoch, *process)) =>
             {
+                assert!(!self.fenced.contains(node), "a fenced node opened a lease");
                 let holder = self.leases.get(node).map(|(_, holder)| *holder);
                 let is_over = holder == Some(*process) || holder == *gone;
                 let lease = if is_over { FrozenLease::Ended } else { FrozenLease::MayRun };
@@ -280,6 +310,13 @@ impl Model {
             }
             (Command::Freeze { node, .. }, Outcome::Done) => self.end(*node, FrozenLease::Ended),
             (Command::Remove { node }, Outcome::Done) => self.end(*node, FrozenLease::MayRun),
+            (Command::Close { node, .. }, Outcome::Done) => self.end(*node, FrozenLease::Ended),
+            (Command::Fence { node, powered_off, .. }, Outcome::Done) => {
+                self.fence(*node, *powered_off);
+            }
+            (Command::Unfence { node }, Outcome::Done) => {
+                self.fenced.remove(node);
+            }
             (Command::Lapse { allotments }, Outcome::Done) => {
                 for id in allotments {
                     if let Some(loan) = self.loans.get_mut(id).filter(|it| is_frozen(it.state)) {
@@ -307,6 +344,16 @@ impl Model {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn fence(&mut self, node: NodeId, powered_off: bool) {
+        self.fenced.insert(node);
+        self.end(node, FrozenLease::MayRun);
+        if powered_off {
+            let off = |it: &&mut Loan| it.node == node && is_frozen(it.state);
+            let ended = AllotmentState::Frozen(FrozenLease::Ended);
+            self.loans.values_mut().filter(off).for_each(|it| it.state = ended);
         }
     }
 

@@ -130,8 +130,38 @@ fn a_fence_freezes_a_live_lease_and_believes_the_operator_about_the_machine() {
         assert_eq!(ledger.allotment(allotment).unwrap().state, AllotmentState::Frozen(state));
         let event = EventKind::Fenced { node, epoch, units: 4, powered_off };
         assert!(happened(&ledger, &event));
-        assert_eq!(ledger.apply(&fence), Outcome::Refused(Refusal::LeaseEnded { epoch }));
+        let again = Command::Open { node, process: process(9), after: epoch, gone: None };
+        assert_eq!(ledger.apply(&again), Outcome::Refused(Refusal::Fenced { node }));
+        assert!(ledger.view(node).fenced);
+        done(&mut ledger, &Command::Unfence { node });
+        assert!(matches!(ledger.apply(&again), Outcome::Opened { .. }));
     }
+}
+
+/// The operator fenced a node that might run, went there, and pulled its plug.
+#[test]
+fn his_later_word_that_the_machine_is_off_lets_its_calls_move() {
+    let mut ledger = pair();
+    let allotment = drawn(&mut ledger, 1, FIRST, 4);
+    let (node, epoch) = (NodeId(1), newest_epoch(&ledger, 1));
+    done(&mut ledger, &Command::Fence { node, epoch, powered_off: false });
+    let refused = ActionOutcome::Refused(ActionRefusal::LeaseMayRun);
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(allotment, 3)])), refused);
+    done(&mut ledger, &Command::Fence { node, epoch, powered_off: true });
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(allotment, 3)])), ActionOutcome::Done);
+}
+
+#[test]
+fn a_node_that_stops_closes_its_lease_and_its_calls_move_at_once() {
+    let mut ledger = pair();
+    let allotment = drawn(&mut ledger, 1, FIRST, 4);
+    let (node, epoch) = (NodeId(1), newest_epoch(&ledger, 1));
+    let close = Command::Close { node, epoch };
+    done(&mut ledger, &close);
+    assert!(happened(&ledger, &EventKind::LeaseClosed { node, epoch, units: 4 }));
+    assert_eq!(ledger.apply(&beat(1, epoch, 99)), Outcome::Beaten(vec![false]));
+    assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(allotment, 3)])), ActionOutcome::Done);
+    assert_eq!(ledger.apply(&close), Outcome::Refused(Refusal::LeaseEnded { epoch }));
 }
 
 /// The holder may lend a unit anew once a checkout expires at its desk; had the checkout moved with

@@ -128,7 +128,7 @@ fn a_reclaim_or_hand_over_with_one_bad_line_moves_no_line() {
     }
 }
 
-const REFUSALS: usize = 12;
+const REFUSALS: usize = 13;
 /// All but `LeaseMayRun`, whose story is told in `outcomes`.
 const ACTION_REFUSALS: usize = 8;
 
@@ -144,6 +144,7 @@ fn name_of(refusal: &Refusal) -> &'static str {
         Refusal::Entitlement { .. } => "Entitlement",
         Refusal::EpochIs { .. } => "EpochIs",
         Refusal::LeaseEnded { .. } => "LeaseEnded",
+        Refusal::Fenced { .. } => "Fenced",
         Refusal::Renewed { .. } => "Renewed",
         Refusal::OutOfOrder { .. } => "OutOfOrder",
         Refusal::TooManyActions { .. } => "TooManyActions",
@@ -165,9 +166,10 @@ fn action_name_of(refusal: ActionRefusal) -> &'static str {
 }
 
 /// Node 1 in its second epoch with operation 2 applied, node 2 with an ended lease, node 3 without
-/// one, node 4 removed; entitlement 4.
+/// one, node 4 removed, node 5 fenced; entitlement 4.
 fn members() -> Ledger {
-    let mut ledger = cluster(&[(1, "east"), (2, "east"), (3, "east"), (4, "east")], vec![]);
+    let nodes = [(1, "east"), (2, "east"), (3, "east"), (4, "east"), (5, "east")];
+    let mut ledger = cluster(&nodes, vec![]);
     assert_eq!(
         ledger.apply(&install(4, vec![set("all", &[("cpa", 10)])])),
         Outcome::Installed { serial: 4 }
@@ -181,7 +183,12 @@ fn members() -> Ledger {
     ledger.apply(&beat(2, second, 1));
     freeze(&mut ledger, 2);
     done(&mut ledger, &Command::Remove { node: NodeId(4) });
+    done(&mut ledger, &fence(5, Epoch(0), true));
     ledger
+}
+
+fn fence(node: u64, epoch: Epoch, powered_off: bool) -> Command {
+    Command::Fence { node: NodeId(node), epoch, powered_off }
 }
 
 fn command_rows() -> Vec<(Command, Refusal)> {
@@ -189,6 +196,7 @@ fn command_rows() -> Vec<(Command, Refusal)> {
     let epoch_is = |epoch, process| Refusal::EpochIs { epoch: Epoch(epoch), process };
     let (unknown, removed) =
         (Refusal::UnknownNode { node: NodeId(77) }, Refusal::RemovedNode { node: NodeId(4) });
+    let ended_is = |epoch| Refusal::LeaseEnded { epoch: Epoch(epoch) };
     let freeze = |node, epoch, seq| Command::Freeze { node: NodeId(node), epoch, seq };
     let too_many = vec![draw(FIRST, 1); ACTIONS_PER_OPERATION_MAX + 1];
     vec![
@@ -204,6 +212,14 @@ fn command_rows() -> Vec<(Command, Refusal)> {
         (open(1, 9, Epoch(3)), epoch_is(2, process(1))),
         (open(2, 2, Epoch(0)), epoch_is(ended.0, process(2))),
         (open(3, 1, Epoch(1)), epoch_is(0, ProcessId::default())),
+        (open(5, 1, Epoch(0)), Refusal::Fenced { node: NodeId(5) }),
+        (fence(77, Epoch(0), false), unknown.clone()),
+        (fence(4, Epoch(0), true), removed.clone()),
+        (fence(1, Epoch(1), true), epoch_is(2, process(1))),
+        (fence(3, Epoch(1), false), epoch_is(0, ProcessId::default())),
+        (Command::Unfence { node: NodeId(77) }, unknown.clone()),
+        (Command::Close { node: NodeId(1), epoch: Epoch(1) }, ended_is(1)),
+        (Command::Close { node: NodeId(2), epoch: ended }, ended_is(ended.0)),
         (operate(77, Epoch(1), 1, &[]), unknown.clone()),
         (operate(4, Epoch(1), 1, &[]), removed.clone()),
         (operate(1, Epoch(1), 3, &[draw(FIRST, 1)]), Refusal::LeaseEnded { epoch: Epoch(1) }),
