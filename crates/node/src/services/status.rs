@@ -4,7 +4,7 @@ use leasehold_consensus::{Consensus, Status};
 use leasehold_core::desk::DeskStatus;
 use leasehold_core::entitlement::{LicenseSet, SetKind};
 use leasehold_core::id::NodeId;
-use leasehold_core::ledger::{Closed, Ledger, Node, PoolTotals, Replica};
+use leasehold_core::ledger::{AllotmentState, Closed, Ledger, Node, PoolTotals, Replica};
 use leasehold_core::time::{Moment, Timings};
 use leasehold_proto::v1;
 
@@ -63,6 +63,9 @@ fn node_status(
     };
     let beat = node.lease.as_ref().and_then(|lease| replica.notes.beat(id, lease.epoch));
     let lent = replica.ledger.view(id).held.iter().map(|held| held.units).sum();
+    let is_own = id == sources.node;
+    let reported = sources.reports.and_then(|reports| reports.get(&id)).map(|known| &known.report);
+    let report = if is_own { Some(&sources.desk.report) } else { reported };
     v1::NodeStatus {
         node_id: id.0,
         name: node.name.clone(),
@@ -73,8 +76,16 @@ fn node_status(
         epoch: node.lease.as_ref().map_or(0, |lease| lease.epoch.0),
         last_beat_ms_ago: beat.map(|(_, at)| sources.now.since(at)),
         units_lent: lent,
-        checkouts: (id == sources.node).then_some(sources.desk.running as u64),
+        checkouts: is_own.then_some(sources.desk.running as u64),
+        units_frozen: frozen(&replica.ledger, id),
+        units_in_use: report.map(|report| report.pools.values().map(|pool| pool.in_use).sum()),
     }
+}
+
+fn frozen(ledger: &Ledger, node: NodeId) -> u64 {
+    let of_node = ledger.allotments().filter(|(_, allotment)| allotment.node == node);
+    let frozen = of_node.filter(|(_, it)| matches!(it.state, AllotmentState::Frozen(_)));
+    frozen.map(|(_, allotment)| allotment.units).sum()
 }
 
 fn address_of(raft: &Status, id: NodeId) -> String {
