@@ -12,6 +12,7 @@
 mod cluster;
 mod dice;
 mod engines;
+mod link;
 mod offer;
 mod ports;
 mod record;
@@ -30,6 +31,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use cluster::{Cluster, NodeProcess};
 pub use engines::{Counts, Engines, GrantedCheckout, Tally};
+pub use link::{Condition, HELD_BYTES_MOST, Link, Mesh, Proxy, Way};
 pub use offer::{entitled, entitlement};
 pub use ports::free_addresses;
 pub use record::{Record, Witness};
