@@ -1,19 +1,20 @@
 //! Engines that make calls through the SDK until they are told to stop.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use leasehold::demo::Record;
 use leasehold_client::{CheckoutError, CheckoutOptions, Client, ClientConfig, Denial};
 use leasehold_clock::Clock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::record::Record;
-
 /// Engines at work.
 #[derive(Debug)]
 pub struct Engines {
-    record: Record,
+    record: Arc<Record>,
+    engines: AtomicUsize,
     denials: Denials,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -42,12 +43,12 @@ impl Engines {
     #[must_use]
     pub fn new() -> Self {
         let stop = watch::Sender::new(false);
-        let (record, denials) = (Record::default(), Denials::default());
-        Self { record, denials, stop, tasks: JoinSet::new() }
+        let (record, denials) = (Arc::default(), Denials::default());
+        Self { record, engines: AtomicUsize::new(0), denials, stop, tasks: JoinSet::new() }
     }
 
     #[must_use]
-    pub fn record(&self) -> &Record {
+    pub fn record(&self) -> &Arc<Record> {
         &self.record
     }
 
@@ -62,8 +63,8 @@ impl Engines {
     /// If the configuration is wrong.
     #[must_use]
     pub fn client(&self, config: &ClientConfig) -> Client {
-        let observer = Some(self.record.engine());
-        Client::connect_with(config, Clock::Steady, observer).expect("a valid configuration")
+        let witness = self.record.witness(self.engines.fetch_add(1, Ordering::Relaxed));
+        Client::connect_with(config, Clock::Steady, Some(witness)).expect("a valid configuration")
     }
 
     /// Adds engines, each with a connection of its own.

@@ -4,10 +4,10 @@
 //!  Cluster ── spawns, kills, pauses ──▶ NodeProcess … (one data directory, config and log each)
 //!     │                                    ▲ gRPC over TLS
 //!     └─ engine_config ─▶ Engines (SDK) ───┘
-//!                            └─ Observer ─▶ Record ─▶ Verdict
+//!                            └─ Witness ─▶ Record ─▶ assert_clean
 //! ```
 //!
-//! A verdict rests on [`Record`] alone: the intervals in which engines validly used units, on
+//! A verdict rests on the [`Record`](leasehold::demo::Record) alone: the intervals in which engines validly used units, on
 //! their own clock. What nodes count or say of themselves proves nothing here.
 
 mod cluster;
@@ -15,7 +15,7 @@ mod engines;
 mod http;
 mod layout;
 mod process;
-mod record;
+mod verdict;
 mod wait;
 
 pub use cluster::{Cluster, Shape, vendor};
@@ -23,5 +23,5 @@ pub use engines::{Denials, Engines, Habits};
 pub use http::get;
 pub use layout::{Layout, Ports};
 pub use process::{NodeProcess, Refusal, program, refuse};
-pub use record::{Interval, Record, Verdict};
+pub use verdict::{assert_clean, assert_none_lost, assert_not_over_issued};
 pub use wait::until;

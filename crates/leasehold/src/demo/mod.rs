@@ -38,7 +38,7 @@ pub use record::{Record, Witness};
 pub use screen::{Frame, Screen};
 use summary::Observed;
 pub use summary::{Outage, Summary};
-pub use verdict::{FeatureUse, Interval, is_clean, judge};
+pub use verdict::{FeatureUse, Interval, Verdict, is_clean, judge};
 
 /// How long, how many, and with which program.
 #[derive(Clone, Debug)]

@@ -5,12 +5,12 @@
 //! first of: the deadline that the engine counted, the lapse, the end of the guard. The SDK
 //! reports an end before it sends the check-in, so no honest node can be blamed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold_client::{Observer, Use};
 
-use super::verdict::Interval;
+use super::verdict::{Interval, Verdict};
 
 /// One record for many engines, all on one clock.
 #[derive(Debug, Default)]
@@ -23,6 +23,10 @@ struct Uses {
     /// By engine and guard. The end is the newest deadline.
     open: BTreeMap<(usize, u64), Interval>,
     closed: Vec<Interval>,
+    /// Guards that lost their license; if they get another, it is the same call.
+    lapsed: BTreeSet<(usize, u64)>,
+    calls: usize,
+    lost: usize,
 }
 
 /// One engine's pen.
@@ -44,6 +48,25 @@ impl Record {
     pub fn intervals(&self) -> Vec<Interval> {
         let uses = self.lock();
         uses.closed.iter().chain(uses.open.values()).cloned().collect()
+    }
+
+    /// All that was recorded until now.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let (calls, lost) = (self.calls(), self.lost());
+        Verdict { calls, lost, intervals: self.intervals() }
+    }
+
+    /// Calls that were licensed at their start.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.lock().calls
+    }
+
+    /// How often a call lost its license before it ended.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.lock().lost
     }
 
     /// Units that engines can use at `now_ms`, by feature.
@@ -68,18 +91,29 @@ impl Record {
         let uses = &mut *self.lock();
         match event {
             Use::Began { guard, lines, at_ms, valid_until_ms, .. } => {
-                uses.close((engine, *guard), *at_ms);
+                let key = (engine, *guard);
+                uses.close(key, *at_ms);
+                uses.calls += usize::from(!uses.lapsed.remove(&key));
                 let (lines, from_ms) = (lines.clone(), *at_ms);
                 let until_ms = *valid_until_ms;
-                uses.open.insert((engine, *guard), Interval { lines, from_ms, until_ms });
+                uses.open.insert(key, Interval { lines, from_ms, until_ms });
             }
             Use::Extended { guard, valid_until_ms, .. } => {
                 if let Some(open) = uses.open.get_mut(&(engine, *guard)) {
                     open.until_ms = open.until_ms.max(*valid_until_ms);
                 }
             }
-            Use::Lapsed { guard, at_ms } | Use::Ended { guard, at_ms } => {
+            Use::Lapsed { guard, at_ms } => {
+                uses.lost += 1;
+                uses.lapsed.insert((engine, *guard));
                 uses.close((engine, *guard), *at_ms);
+            }
+            Use::Ended { guard, at_ms } => {
+                let key = (engine, *guard);
+                uses.lapsed.remove(&key);
+                let is_late = uses.open.get(&key).is_some_and(|open| open.until_ms < *at_ms);
+                uses.lost += usize::from(is_late);
+                uses.close(key, *at_ms);
             }
         }
     }
@@ -137,8 +171,10 @@ mod tests {
         witness.on_use(&began(1, 100, 400));
         witness.on_use(&Use::Lapsed { guard: 1, at_ms: 400 });
         witness.on_use(&began(1, 600, 900));
+        assert_eq!((record.calls(), record.lost()), (1, 1), "checked out anew, but lost");
         witness.on_use(&Use::Ended { guard: 1, at_ms: 950 });
         assert_eq!(spans(&record), [(100, 400), (600, 900)], "nothing counts past its deadline");
+        assert_eq!(record.lost(), 2, "it ran on without a license");
     }
 
     #[test]

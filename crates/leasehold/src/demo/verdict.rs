@@ -18,6 +18,16 @@ pub struct Interval {
     pub until_ms: u64,
 }
 
+/// What a record proves.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Calls that were licensed at their start.
+    pub calls: usize,
+    /// How often a call lost its license before it ended.
+    pub lost: usize,
+    pub intervals: Vec<Interval>,
+}
+
 /// What the intervals say of one feature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FeatureUse {
@@ -34,17 +44,9 @@ pub struct FeatureUse {
 /// Adds up overlapping intervals per feature; a feature that nobody is entitled to counts as 0.
 #[must_use]
 pub fn judge(intervals: &[Interval], entitled: &BTreeMap<String, u64>) -> Vec<FeatureUse> {
-    let mut changes: BTreeMap<&str, BTreeMap<u64, i128>> =
-        entitled.keys().map(|feature| (feature.as_str(), BTreeMap::new())).collect();
-    for Interval { lines, from_ms, until_ms } in intervals {
-        if from_ms >= until_ms {
-            continue;
-        }
-        for (feature, units) in lines {
-            let of_feature = changes.entry(feature).or_default();
-            *of_feature.entry(*from_ms).or_default() += i128::from(*units);
-            *of_feature.entry(*until_ms).or_default() -= i128::from(*units);
-        }
+    let mut changes = changes(intervals);
+    for feature in entitled.keys() {
+        changes.entry(feature).or_default();
     }
     let judged = changes.into_iter().map(|(feature, changes)| {
         sweep(feature, entitled.get(feature).copied().unwrap_or(0), &changes)
@@ -56,6 +58,55 @@ pub fn judge(intervals: &[Interval], entitled: &BTreeMap<String, u64>) -> Vec<Fe
 #[must_use]
 pub fn is_clean(uses: &[FeatureUse]) -> bool {
     uses.iter().all(|used| used.over_issued_ms == 0)
+}
+
+impl Verdict {
+    /// The most units of `feature` that were in use at the same time.
+    #[must_use]
+    pub fn most_in_use(&self, feature: &str) -> u64 {
+        let uses = judge(&self.intervals, &BTreeMap::new());
+        uses.iter().find(|used| used.feature == feature).map_or(0, |used| used.most_in_use)
+    }
+
+    /// The longest time between two moments in which fewer than `units` of `feature` were in use.
+    #[must_use]
+    pub fn longest_below(&self, feature: &str, units: u64, from_ms: u64, until_ms: u64) -> u64 {
+        let (mut in_use, mut longest, mut below_since) = (0, 0, Some(from_ms));
+        let changes = changes(&self.intervals);
+        for (at_ms, change) in changes.get(feature).into_iter().flatten() {
+            in_use += change;
+            let at_ms = (*at_ms).clamp(from_ms, until_ms);
+            if in_use >= i128::from(units) {
+                longest = longest.max(below_since.take().map_or(0, |since| at_ms - since));
+            } else {
+                below_since.get_or_insert(at_ms);
+            }
+        }
+        longest.max(below_since.map_or(0, |since| until_ms - since))
+    }
+
+    /// Uses that began in a span of time.
+    #[must_use]
+    pub fn began_between(&self, from_ms: u64, until_ms: u64) -> usize {
+        let is_within = |it: &&Interval| (from_ms..until_ms).contains(&it.from_ms);
+        self.intervals.iter().filter(is_within).count()
+    }
+}
+
+/// By how many units the use of each feature changes at which time.
+fn changes(intervals: &[Interval]) -> BTreeMap<&str, BTreeMap<u64, i128>> {
+    let mut changes: BTreeMap<&str, BTreeMap<u64, i128>> = BTreeMap::new();
+    for Interval { lines, from_ms, until_ms } in intervals {
+        if from_ms >= until_ms {
+            continue;
+        }
+        for (feature, units) in lines {
+            let of_feature = changes.entry(feature).or_default();
+            *of_feature.entry(*from_ms).or_default() += i128::from(*units);
+            *of_feature.entry(*until_ms).or_default() -= i128::from(*units);
+        }
+    }
+    changes
 }
 
 /// `changes`: by how many units the use changes at which time; changes of one time are one.
@@ -124,6 +175,15 @@ mod tests {
         assert_eq!((uses[0].feature.as_str(), uses[0].most_in_use), ("asr.tier1", 3));
         assert_eq!(uses[0].over_issued_ms, 0);
         assert_eq!((uses[1].feature.as_str(), uses[1].over_issued_ms), ("cpa", 5));
+    }
+
+    #[test]
+    fn the_longest_time_below_a_level_counts_both_ends() {
+        let intervals = vec![interval("cpa", 1, 5, 10), interval("cpa", 1, 17, 20)];
+        let verdict = Verdict { calls: 2, lost: 0, intervals };
+        assert_eq!(verdict.longest_below("cpa", 1, 0, 20), 7);
+        assert_eq!(verdict.longest_below("cpa", 1, 0, 40), 20);
+        assert_eq!((verdict.most_in_use("cpa"), verdict.began_between(5, 17)), (1, 1));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, until};
+use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
 
 const UNITS: u64 = 100;
 const ENTITLED: [(&str, u64); 1] = [("asr.tier1", UNITS)];
@@ -26,7 +26,7 @@ async fn the_units_of_a_dead_node_are_lent_again_and_its_calls_live_on() {
     let alive: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != dying).collect();
     let mut engines = Engines::new();
     let record = engines.record().clone();
-    let running = || record.verdict().running_at(Clock::Steady.now());
+    let running = || record.running(Clock::Steady.now());
 
     let all = [dying, alive[0], alive[1]];
     let at_dying = cluster.engine_config(&all, &format!("site-{dying}"));
@@ -65,5 +65,5 @@ async fn the_units_of_a_dead_node_are_lent_again_and_its_calls_live_on() {
     .await;
     println!("70 units after {at_once:?}, all after {:?}", killed.elapsed());
     engines.stop().await;
-    record.verdict().assert_clean(&ENTITLED);
+    assert_clean(&record, &ENTITLED);
 }

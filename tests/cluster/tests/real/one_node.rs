@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, until};
+use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
 
 const CALLS: usize = 100;
 const ENTITLED: [(&str, u64); 2] = [("asr.tier1", 200), ("tts.chris", 200)];
@@ -20,7 +20,7 @@ async fn engines_keep_every_running_call_through_kill_9_and_a_restart_of_their_n
     let short = Habits { calls: 2, call_ms: (100, 1_500), ..long };
     engines.add(5, &config, short);
     let record = engines.record().clone();
-    let running = |at_ms| record.verdict().running_at(at_ms);
+    let running = |at_ms| record.running(at_ms);
     until("all long calls run", Duration::from_secs(10), async || {
         (running(Clock::Steady.now()) >= CALLS).then_some(())
     })
@@ -46,5 +46,5 @@ async fn engines_keep_every_running_call_through_kill_9_and_a_restart_of_their_n
     .await;
     assert!(running(Clock::Steady.now()) >= CALLS);
     engines.stop().await;
-    record.verdict().assert_clean(&ENTITLED);
+    assert_clean(&record, &ENTITLED);
 }

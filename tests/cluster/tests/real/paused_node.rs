@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, until};
+use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_not_over_issued, until};
 
 const UNITS: u64 = 10;
 const ENTITLED: [(&str, u64); 1] = [("asr.tier1", UNITS)];
@@ -32,7 +32,7 @@ async fn a_node_that_wakes_from_a_long_pause_lends_nothing_that_others_lend_now(
     engines.add(10, &elsewhere, Habits { calls: 2, wait_ms: 1_000, ..busy });
     // Its lease has ended by then, and its units have thawed and are lent elsewhere.
     until("the others lend all units", Duration::from_secs(25), async || {
-        let running = record.verdict().running_at(Clock::Steady.now());
+        let running = record.running(Clock::Steady.now());
         (u64::try_from(running).unwrap() == UNITS).then_some(())
     })
     .await;
@@ -50,5 +50,5 @@ async fn a_node_that_wakes_from_a_long_pause_lends_nothing_that_others_lend_now(
     let guard = client.checkout(CALL).await.expect("it lends again");
     guard.checkin().await.expect("an acknowledgement");
     // Calls at the paused node itself may be lost: their engines know no other.
-    record.verdict().assert_not_over_issued(&ENTITLED);
+    assert_not_over_issued(&record, &ENTITLED);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leasehold_client::Reason;
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, until};
+use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
 
 const UNITS: u64 = 10;
 const ENTITLED: [(&str, u64); 1] = [("asr.tier4", UNITS)];
@@ -47,7 +47,7 @@ async fn contend(cluster: &mut Cluster, nodes: &[u64], idle_ms_most: u64) {
     engines.stop().await;
 
     let verdict = record.verdict();
-    verdict.assert_clean(&ENTITLED);
+    assert_clean(&record, &ENTITLED);
     let calls = verdict.began_between(began_ms, end_ms);
     assert!(calls > 50, "only {calls} calls in {CONTENTION_MS} ms");
     let idle_ms = verdict.longest_below("asr.tier4", UNITS, began_ms, end_ms);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, until};
+use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
 use leasehold_proto::v1;
 
 const NODES: [u64; 3] = [1, 2, 3];
@@ -42,7 +42,7 @@ async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
     }
     outlive(&Shape::standard()).await;
     engines.stop().await;
-    engines.record().verdict().assert_clean(&ENTITLED);
+    assert_clean(engines.record(), &ENTITLED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,7 +57,7 @@ async fn no_call_is_lost_in_a_rolling_restart_of_all_nodes() {
     }
     outlive(&Shape::quick()).await;
     engines.stop().await;
-    engines.record().verdict().assert_clean(&ENTITLED);
+    assert_clean(engines.record(), &ENTITLED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn no_call_is_lost_when_all_nodes_are_killed_at_once_and_come_back() {
     }
     outlive(&Shape::quick()).await;
     engines.stop().await;
-    engines.record().verdict().assert_clean(&ENTITLED);
+    assert_clean(engines.record(), &ENTITLED);
 }
 
 /// 60 calls that run for the whole test and 30 engines with short ones, a third at each site.
@@ -105,7 +105,7 @@ async fn outlive(shape: &Shape) {
 
 async fn until_busy(engines: &Engines) {
     until("the long calls run", Duration::from_secs(10), async || {
-        (engines.record().verdict().calls > 100).then_some(())
+        (engines.record().calls() > 100).then_some(())
     })
     .await;
 }
