@@ -161,6 +161,11 @@ impl Book {
         Some(*found as usize)
     }
 
+    /// Forgets an ended checkout before its time.
+    pub(super) fn drop_ended(&mut self, id: CheckoutId) {
+        self.remove(id);
+    }
+
     fn remove(&mut self, id: CheckoutId) {
         let Some(index) = self.find(id) else { return };
         if self.records[index].state != CheckoutState::Ended {

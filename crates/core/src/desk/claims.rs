@@ -188,7 +188,9 @@ impl Desk {
 
     /// Free units were found for a covered checkout.
     pub(super) fn cover(&mut self, now: Now, id: CheckoutId, lines: Box<[ReceiptLine]>) {
-        if self.book.get(id).is_some() || !self.claims.contains_key(&id) {
+        let is_running =
+            self.book.get(id).is_some_and(|known| known.state != CheckoutState::Ended);
+        if is_running || !self.claims.contains_key(&id) {
             // It arrived meanwhile, or nobody wants it any more.
             lines.iter().for_each(|line| self.take_back(line));
             return;
@@ -205,7 +207,12 @@ impl Desk {
             return;
         };
         if known.state == CheckoutState::Ended {
-            lines.iter().for_each(|line| self.take_back(line));
+            if self.claims.contains_key(&id) {
+                self.counters.reclaimed += 1;
+                self.enter_claimed(now, id, &lines);
+            } else {
+                lines.iter().for_each(|line| self.take_back(line));
+            }
             return;
         }
         // It is covered here, but the engine may not know of that yet: until its old receipt has
@@ -224,6 +231,8 @@ impl Desk {
     }
 
     fn enter_claimed(&mut self, now: Now, id: CheckoutId, lines: &[ReceiptLine]) {
+        // What ended here before it moved away and came back is of no interest any more.
+        self.book.drop_ended(id);
         self.enter(now, id, crate::id::RequestId::default(), 0, lines.into());
         let Some(claim) = self.claims.remove(&id) else { return };
         if claim.is_checked_in {
@@ -294,6 +303,8 @@ impl Desk {
     /// Another node asks for a checkout whose engine now talks to it.
     pub fn handle_hand_over(&mut self, now: Now, shown: &[u8], to: NodeId, ticket: Ticket) {
         let answer = match self.open_receipt(shown) {
+            // Nor can one whose lease ran out: others may have moved the checkout.
+            Ok(_) if self.not_lending(now).is_some() => Some(HandOver::NotNow),
             Ok(receipt) => self.start_hand_over(&receipt, to, ticket),
             // A desk that has no catalog yet can't tell.
             Err(Reason::NotReady) => Some(HandOver::NotNow),
@@ -363,9 +374,12 @@ impl Desk {
 
     /// Whether a checkout that is not in the book was granted by this desk's present epoch.
     pub(super) fn has_ended_here(&self, receipt: &Receipt) -> bool {
-        receipt.node == self.config.node
-            && Some(receipt.epoch) == self.tenure.epoch()
-            && !self.has_departed(receipt)
+        self.is_of_this_epoch(receipt) && !self.has_departed(receipt)
+    }
+
+    /// Whether this desk made the receipt, in its present epoch.
+    pub(super) fn is_of_this_epoch(&self, receipt: &Receipt) -> bool {
+        receipt.node == self.config.node && Some(receipt.epoch) == self.tenure.epoch()
     }
 
     fn has_departed(&self, receipt: &Receipt) -> bool {

@@ -134,21 +134,29 @@ impl Desk {
         if age_ms > self.timings().checkout_ttl_ms {
             return Err(Reason::ReceiptExpired);
         }
+        // A desk whose lease ran out can't tell what has ended: others may have moved the checkout.
+        if let Some(reason) = self.not_lending(now) {
+            return Err(reason);
+        }
         let Some(known) = self.book.get(receipt.checkout) else {
             return self.renew_unknown(now, receipt, shown, age_ms, ticket);
         };
         let (state, renewed) = (known.state, known.renewed);
         match state {
+            // It may live on elsewhere, under a receipt made there.
+            CheckoutState::Ended if !self.is_of_this_epoch(&receipt) => {
+                return self.renew_unknown(now, receipt, shown, age_ms, ticket);
+            }
             CheckoutState::Ended => return Err(Reason::ReceiptExpired),
             CheckoutState::Departing => return Err(Reason::NotReady),
             CheckoutState::Running => {}
         }
         if self.held_until(renewed) <= now.steady {
             self.end_checkout(now, receipt.checkout);
+            if !self.is_of_this_epoch(&receipt) {
+                return self.renew_unknown(now, receipt, shown, age_ms, ticket);
+            }
             return Err(Reason::ReceiptExpired);
-        }
-        if let Some(reason) = self.not_lending(now) {
-            return Err(reason);
         }
         Ok(Some(self.extend(now, &receipt)))
     }
@@ -180,9 +188,6 @@ impl Desk {
         age_ms: u64,
         ticket: Ticket,
     ) -> Result<Option<Answer>, Reason> {
-        if let Some(reason) = self.not_lending(now) {
-            return Err(reason);
-        }
         if self.has_ended_here(&receipt) {
             return Err(Reason::ReceiptExpired);
         }

@@ -325,6 +325,12 @@ pub(super) fn receipt_of(node: u64, epoch: Epoch, counter: u64, lines: &[Receipt
     receipt.seal(&receipt_key())
 }
 
+/// The receipt that another node made when it took the checkout over.
+pub(super) fn remade(it: &Receipt, node: NodeId, epoch: Epoch, lines: &[ReceiptLine]) -> Vec<u8> {
+    let lines = lines.to_vec();
+    Receipt { node, epoch, lines, ..it.clone() }.seal(&receipt_key())
+}
+
 pub(super) fn read(receipt: &[u8]) -> Receipt {
     Receipt::open(receipt, &receipt_key()).unwrap()
 }

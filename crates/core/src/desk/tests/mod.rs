@@ -2,5 +2,6 @@
 
 mod bench;
 mod denials;
+mod kept;
 mod lease;
 mod operations;

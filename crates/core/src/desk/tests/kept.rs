@@ -1,0 +1,62 @@
+//! Stories of running calls that a desk once said had ended, though they had not.
+
+use super::bench::*;
+use crate::desk::message::{Answer, HandOver, Reason};
+use crate::id::NodeId;
+use crate::ledger::tests::fixture::*;
+use crate::receipt::ReceiptLine;
+
+/// A node was paused for longer than its lease and its checkouts lasted. Other nodes had taken over
+/// its calls meanwhile. An engine showed its new receipt to it right after the pause, when it did
+/// not know yet, and was told that the call had ended: it had, in this desk's book.
+#[test]
+fn a_desk_whose_lease_ran_out_says_of_no_call_that_it_has_ended() {
+    let mut bench = Bench::open(sets());
+    let receipt = bench.granted(1, &[("cpa", 1)]);
+    bench.is_connected = false;
+    bench.pass(40_000);
+    assert_eq!(bench.desk.status().running, 0, "expired in the book");
+    let (renewal, hand_over) = (bench.renew(&receipt, 9_000), bench.hand_over(&receipt, 2));
+    assert_eq!(bench.denial(renewal), plain(Reason::CutOff));
+    assert_eq!(bench.answer(hand_over), Some(&Answer::HandOver(HandOver::NotNow)));
+}
+
+/// The same before the desk has looked at its book: the checkout is overdue there.
+#[test]
+fn a_desk_that_wakes_from_a_pause_says_of_no_call_that_it_has_ended() {
+    let mut bench = Bench::open(sets());
+    let receipt = bench.granted(1, &[("cpa", 1)]);
+    bench.jump(40_000);
+    let renewal = bench.renew(&receipt, 9_000);
+    assert_eq!(bench.denial(renewal), plain(Reason::CutOff));
+}
+
+/// A call was covered at another node, so its checkout expired at the first. When the second node
+/// died the engine came back with the second's receipt, and was told that it had ended.
+#[test]
+fn a_call_that_was_covered_elsewhere_comes_back_though_it_expired_here() {
+    let mut bench = Bench::open(sets());
+    let first = read(&bench.granted(1, &[("cpa", 2)]));
+    bench.pass(30_400);
+    assert_eq!(bench.desk.status().running, 0, "expired here");
+    let allotment = bench.draw_at(2, FIRST, 2);
+    let epoch = newest_epoch(&bench.replica.ledger, 2);
+    bench.freeze(2);
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: 2 }];
+    let receipt = remade(&first, NodeId(2), epoch, &lines);
+    let ticket = bench.renew(&receipt, 10_000);
+    let Some(Answer::Renewed { receipt: Some(anew), .. }) = bench.answer(ticket) else {
+        panic!("{:?}", bench.answer(ticket));
+    };
+    assert_eq!(read(anew).checkout, first.checkout);
+    let status = bench.desk.status();
+    assert_eq!((status.running, status.counters.reclaimed), (1, 1));
+    let anew = anew.clone();
+    bench.renewed(&anew);
+    bench.checkin(&anew);
+    assert_eq!(bench.desk.status().running, 0);
+}
+
+fn sets() -> Vec<crate::entitlement::LicenseSet> {
+    vec![set("all", &[("cpa", 10)])]
+}
