@@ -188,8 +188,7 @@ impl Desk {
 
     /// Free units were found for a covered checkout.
     pub(super) fn cover(&mut self, now: Now, id: CheckoutId, lines: Box<[ReceiptLine]>) {
-        let is_running =
-            self.book.get(id).is_some_and(|known| known.state != CheckoutState::Ended);
+        let is_running = self.book.get(id).is_some_and(|known| known.state != CheckoutState::Ended);
         if is_running || !self.claims.contains_key(&id) {
             // It arrived meanwhile, or nobody wants it any more.
             lines.iter().for_each(|line| self.take_back(line));

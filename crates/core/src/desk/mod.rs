@@ -104,6 +104,7 @@ pub struct Desk {
 #[derive(Debug)]
 struct InFlight {
     operation: Operation,
+    sent_at: Moment,
     /// When it is sent again, and how long after that once more.
     retry_at: Moment,
     pause_ms: u64,

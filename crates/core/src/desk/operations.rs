@@ -14,7 +14,7 @@ use crate::id::{CheckoutId, Epoch, FeatureId, PoolId};
 use crate::ledger::NodeView;
 use crate::ledger::command::{Action, ActionOutcome};
 use crate::limits::ACTIONS_PER_OPERATION_MAX;
-use crate::time::Now;
+use crate::time::{Moment, Now};
 
 /// An operation or an opening without an answer is sent again after this: above a round trip
 /// between sites and a sync, and often enough within the time an engine waits.
@@ -122,7 +122,9 @@ impl Desk {
         match answer {
             Some(answer) if answer.live => {
                 let timings = *self.timings();
-                self.tenure.acknowledge(seq, &timings);
+                if let Some(sent_at) = self.tenure.acknowledge(seq, &timings) {
+                    self.on_reached_since(now, sent_at);
+                }
                 self.on_view(now, &answer.view);
             }
             Some(answer) => {
@@ -133,6 +135,15 @@ impl Desk {
             None => self.next_beat = self.next_beat.min(now.steady + BEAT_RETRY_MS),
         }
         self.on_tick(now);
+    }
+
+    /// A leader has answered what was sent at `sent_at`. An operation that was sent before that and
+    /// has no answer went to another leader, or was lost: its next turn need not be waited for.
+    fn on_reached_since(&mut self, now: Now, sent_at: Moment) {
+        if let Some(in_flight) = self.in_flight.as_mut().filter(|it| it.sent_at < sent_at) {
+            in_flight.retry_at = in_flight.retry_at.min(now.steady + RETRY_MS);
+            in_flight.pause_ms = RESEND_MS;
+        }
     }
 
     /// Takes in what the ledger says this node holds. An older view than the newest is ignored.
@@ -184,6 +195,7 @@ impl Desk {
         let Some(epoch) = self.tenure.epoch() else { return };
         if let Some(in_flight) = &mut self.in_flight {
             if in_flight.retry_at <= now.steady {
+                in_flight.sent_at = now.steady;
                 in_flight.retry_at = now.steady + in_flight.pause_ms;
                 in_flight.pause_ms = (2 * in_flight.pause_ms).min(RESEND_MS_MAX);
                 self.effects.push_back(Effect::Operate(in_flight.operation.clone()));
@@ -205,8 +217,8 @@ impl Desk {
         }
         let operation = Operation { epoch, number, actions, wants };
         self.effects.push_back(Effect::Operate(operation.clone()));
-        let retry_at = now.steady + RESEND_MS;
-        self.in_flight = Some(InFlight { operation, retry_at, pause_ms: 2 * RESEND_MS });
+        let (sent_at, retry_at) = (now.steady, now.steady + RESEND_MS);
+        self.in_flight = Some(InFlight { operation, sent_at, retry_at, pause_ms: 2 * RESEND_MS });
     }
 
     fn actions(&mut self, now: Now) -> Vec<Action> {

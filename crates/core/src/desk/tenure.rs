@@ -64,15 +64,17 @@ impl Tenure {
     }
 
     /// A beat was committed and its lease is live: lend until T(1−ρ) − m after it was *sent*.
-    pub(super) fn acknowledge(&mut self, seq: u64, timings: &Timings) {
-        let Some(open) = self.open.as_mut() else { return };
-        let Some(&(_, sent_at)) = open.sent.iter().find(|(sent, _)| *sent == seq) else { return };
+    /// Tells when that was, of a beat that is remembered.
+    pub(super) fn acknowledge(&mut self, seq: u64, timings: &Timings) -> Option<Moment> {
+        let open = self.open.as_mut()?;
+        let &(_, sent_at) = open.sent.iter().find(|(sent, _)| *sent == seq)?;
         open.sent.retain(|(sent, _)| *sent > seq);
         open.heard_seq = open.heard_seq.max(seq);
         open.until = open.until.max(Some(sent_at + timings.lend_for_ms()));
         if self.confirm_after.is_some_and(|after| sent_at > after) {
             self.confirm_after = None;
         }
+        Some(sent_at)
     }
 
     /// If wall-clock time ran ahead of the steady clock by more than the margin and what their

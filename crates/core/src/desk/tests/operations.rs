@@ -28,6 +28,20 @@ fn an_operation_without_an_answer_is_sent_again_unchanged_and_applied_once() {
     assert_eq!(bench.replica.ledger.view(NodeId(1)).operation, bench_operation(&bench));
 }
 
+/// The pause before an operation is sent again doubles. A new leader answered beats for seconds
+/// while the desk waited to ask again, and a running call that was to move could not.
+#[test]
+fn an_operation_is_sent_again_as_soon_as_a_leader_answers() {
+    let mut bench = Bench::open(sets(10));
+    bench.is_connected = false;
+    let ticket = bench.ask(waiting(20_000, item(1, &[("cpa", 3)])));
+    bench.pass(4_000);
+    bench.is_connected = true;
+    bench.pass(bench.timings().heartbeat_ms + 150);
+    let answer = bench.answer(ticket);
+    assert!(matches!(answer, Some(Answer::Granted { .. })), "{answer:?}");
+}
+
 #[test]
 fn only_one_operation_is_under_way() {
     let mut bench = Bench::open(sets(10));
