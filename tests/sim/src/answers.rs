@@ -55,6 +55,7 @@ impl World {
                 self.on_checkout_denied(engine, call, ended.node, &denial);
             }
             (CallKind::Renew { .. }, EngineReply::Denied(denial)) => {
+                self.judge_if_current(engine, call, &ended, denial.reason.as_str());
                 self.on_renewal_denied(engine, call, ended.node, &denial);
             }
             (CallKind::Checkin { .. }, EngineReply::Denied(denial))
@@ -73,8 +74,20 @@ impl World {
         self.set_engine_wake(engine);
     }
 
+    /// A renewal failed that the engine counted on.
+    fn judge_if_current(&mut self, engine: EngineIndex, call: CallId, at: &EngineCall, said: &str) {
+        let moment = self.engine_moment(engine);
+        if let Stage::Held(held) = &self.engines[engine].stage
+            && held.call == Some(call)
+            && moment < held.valid_until
+        {
+            self.judge_attempt(engine, at, said);
+        }
+    }
+
     fn on_failed(&mut self, engine: EngineIndex, call: CallId, ended: &EngineCall, why: &str) {
         let moment = self.engine_moment(engine);
+        self.judge_if_current(engine, call, ended, why);
         if why == NO_ANSWER {
             self.engines[engine].avoid(ended.node, moment);
         }
@@ -87,7 +100,6 @@ impl World {
             }
             Stage::Held(held) if held.call == Some(call) => {
                 held.call = None;
-                held.troubles.push(format!("{why} from {}", held.node));
                 held.node = next;
                 held.try_at = moment + PAUSE_MS;
             }
@@ -288,7 +300,6 @@ impl World {
             return;
         }
         held.call = None;
-        held.troubles.push(format!("{} from {}", denial.reason.as_str(), held.node));
         if denial.reason == Reason::ReceiptExpired {
             self.lapse(engine, "told that it has ended");
             return;

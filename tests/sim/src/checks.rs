@@ -6,8 +6,8 @@ use leasehold_core::id::PoolId;
 use leasehold_core::ledger::command::{Action, ActionOutcome, Command, Outcome};
 use leasehold_core::ledger::{AllotmentState, Ledger};
 
-use crate::engine::{Held, Stage};
-use crate::event::{EngineIndex, ProcessIndex};
+use crate::engine::Stage;
+use crate::event::ProcessIndex;
 use crate::world::{OVER_ISSUE, World};
 
 impl World {
@@ -156,6 +156,29 @@ impl World {
         }
     }
 
+    /// Notes what bears on whether a checkout could be renewed.
+    pub(crate) fn note_moves(&mut self, command: &Command, outcome: &Outcome) {
+        match (command, outcome) {
+            (Command::Operate { actions, .. }, Outcome::Operated(outcomes)) => {
+                for (action, outcome) in actions.iter().zip(outcomes) {
+                    if let Action::Reclaim { checkout, .. } | Action::HandOver { checkout, .. } =
+                        action
+                        && *outcome == ActionOutcome::Done
+                    {
+                        self.moved_at.insert(*checkout, self.now);
+                    }
+                }
+            }
+            (Command::Freeze { .. } | Command::Open { .. } | Command::Fence { .. }, _)
+                if !matches!(outcome, Outcome::Refused(_)) =>
+            {
+                self.settled_at = self.now;
+            }
+            (Command::Lapse { .. } | Command::Remove { .. }, _) => self.settled_at = self.now,
+            _ => {}
+        }
+    }
+
     fn count_action(&mut self, action: &Action, outcome: &ActionOutcome) {
         let what = match (action, outcome) {
             (Action::Draw { .. }, ActionOutcome::Drawn { units: 1.. }) => "units drawn",
@@ -188,16 +211,6 @@ impl World {
         self.tally.add("desk took in a moved checkout", counters.reclaimed);
         self.tally.add("desk covered", counters.covered);
         self.tally.add("desk handed over", counters.handed_over);
-    }
-
-    pub(crate) fn count_loss(&mut self, engine: EngineIndex, held: &Held, cause: &str) {
-        self.tally.count("call lost");
-        self.tally.count(&format!("call lost: not renewed, {cause}"));
-        let troubles = held.troubles.join(", ");
-        self.losses.push(format!(
-            "engine {engine} at {} ms, not renewed {cause}: {troubles}",
-            self.now / 1_000
-        ));
     }
 
     /// Units of a pool that a node could lend if it asked for them.

@@ -8,8 +8,10 @@ use leasehold_core::id::{NodeId, PoolId, RequestId};
 use leasehold_core::time::Moment;
 
 use crate::clock::{LocalClock, MS, SECOND, Time};
-use crate::event::{Asked, CallId, EngineIndex, Event};
+use crate::event::{Asked, CallId, EngineIndex, Event, MachineIndex};
+use crate::excuse::Trouble;
 use crate::mutation::Mutation;
+use crate::network::Fate;
 use crate::plan::{CALL_DEADLINE, Class};
 use crate::world::{World, shown};
 
@@ -28,6 +30,8 @@ pub(crate) struct Engine {
     /// A checkout that lapsed; only a mutated engine remembers it.
     pub(crate) lapsed: Option<Held>,
     pub(crate) is_done: bool,
+    /// When a message of its was lost or late.
+    pub(crate) mishap_at: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -62,8 +66,8 @@ pub(crate) struct Held {
     pub(crate) try_at: Moment,
     pub(crate) call: Option<CallId>,
     pub(crate) ends_at: Time,
-    /// Answers to renewals since the last success, for the report of a loss.
-    pub(crate) troubles: Vec<String>,
+    /// Failed renewals since the last success.
+    pub(crate) troubles: Vec<Trouble>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +76,11 @@ pub(crate) struct EngineCall {
     pub(crate) node: usize,
     pub(crate) kind: CallKind,
     pub(crate) is_over: bool,
+    /// To which machine it went, and when in true time.
+    pub(crate) machine: MachineIndex,
+    pub(crate) sent_at: Time,
+    pub(crate) fate: Fate,
+    pub(crate) is_forged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -220,12 +229,17 @@ impl World {
         let (mut receipt, node) = (held.receipt.clone(), held.node);
         let age_ms = moment.since(held.sent);
         let kind = CallKind::Renew { receipt: receipt.clone() };
-        if self.plan.class == Class::Wild && self.dice.chance(3) {
+        let is_forged = self.plan.class == Class::Wild && self.dice.chance(3);
+        if is_forged {
+            self.tally.count("receipt forged");
             let last = receipt.len() - 1;
             receipt[last] ^= 1;
         }
         let asked = Asked::Renew { receipt, age_ms };
         let call = self.call(engine, node, kind, asked, CALL_DEADLINE);
+        if let Some(call) = self.engines[engine].calls.get_mut(&call) {
+            call.is_forged = is_forged;
+        }
         if let Stage::Held(held) = &mut self.engines[engine].stage {
             held.call = Some(call);
         }
@@ -256,10 +270,19 @@ impl World {
         let call = self.new_call();
         let at = self.engines[engine].nodes[node];
         self.trace(|| format!("engine {engine} asks node {at}, call {call}: {}", shown(&asked)));
-        let sent = self.engine_moment(engine);
-        self.engines[engine].calls.insert(call, EngineCall { sent, node, kind, is_over: false });
-        self.queue.push(self.now + deadline, Event::EngineCallOver { engine, call });
         let machine = self.machine_for(engine, node);
+        let made = EngineCall {
+            sent: self.engine_moment(engine),
+            node,
+            kind,
+            is_over: false,
+            machine,
+            sent_at: self.now,
+            fate: Fate::Delivered,
+            is_forged: false,
+        };
+        self.engines[engine].calls.insert(call, made);
+        self.queue.push(self.now + deadline, Event::EngineCallOver { engine, call });
         self.send_to_machine(engine, machine, call, asked);
         call
     }
@@ -289,12 +312,12 @@ impl World {
 
     /// The license ends, the call does not: it is a loss.
     pub(crate) fn lapse(&mut self, engine: EngineIndex, cause: &str) {
-        let idle = Stage::Idle { until: self.now + self.dice.below(SECOND) };
-        let Stage::Held(held) = std::mem::replace(&mut self.engines[engine].stage, idle) else {
-            return;
-        };
+        let Stage::Held(held) = &self.engines[engine].stage else { return };
+        let held = held.clone();
         self.trace(|| format!("engine {engine} lost its call: {cause}"));
         self.count_loss(engine, &held, cause);
+        let until = self.now + self.dice.below(SECOND);
+        self.engines[engine].stage = Stage::Idle { until };
         self.check_in(engine, held.receipt.clone(), held.node, 0);
         if self.mutation == Some(Mutation::EngineResurrects) {
             self.engines[engine].lapsed = Some(held);

@@ -28,6 +28,7 @@ impl World {
                     let way = if by_ms > 0 { "forward" } else { "back" };
                     self.tally.count(&format!("fault wall clock stepped {way}"));
                     self.machines[machine].clock.step_wall(by_ms);
+                    self.disturb(machine, "its wall clock was set");
                 }
             }
             Fault::Isolate { victim, lasts, with_engines, is_one_way } => {

@@ -180,6 +180,9 @@ impl World {
         // The answer may be lost between the log and the steward.
         if self.plan.class != Class::Single && !self.is_healed && self.dice.chance(10) {
             self.tally.count("commit whose answer was lost");
+            for machine in &mut self.machines {
+                machine.health.mishap_at = Some(self.now);
+            }
             return;
         }
         let event = Event::Proposed { process, term, token, index: Some(index) };

@@ -16,6 +16,15 @@ pub(crate) enum Place {
     Engine(EngineIndex),
 }
 
+/// What became of a message; of several the worst is noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fate {
+    Delivered,
+    CutOff,
+    Late,
+    Lost,
+}
+
 /// From where to where nothing gets through, and until when.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cuts(BTreeMap<(Place, Place), Time>);
@@ -30,8 +39,16 @@ impl Cuts {
         from != to && self.0.get(&(from, to)).is_some_and(|until| *until > now)
     }
 
-    pub(crate) fn heal(&mut self) {
-        self.0.clear();
+    /// When the last cut between two places ended, or will end.
+    pub(crate) fn cut_until(&self, one: Place, other: Place) -> Time {
+        let until = |ends| self.0.get(&ends).copied().unwrap_or(0);
+        until((one, other)).max(until((other, one)))
+    }
+
+    pub(crate) fn heal(&mut self, now: Time) {
+        for until in self.0.values_mut() {
+            *until = (*until).min(now);
+        }
     }
 }
 
@@ -51,7 +68,12 @@ impl World {
             return;
         }
         let delay = self.plan.network.peer_delay;
-        self.send(Place::Machine(from), Place::Machine(to_machine), delay, &event);
+        let fate = self.send(Place::Machine(from), Place::Machine(to_machine), delay, &event);
+        if fate > Fate::CutOff {
+            for machine in [from, to_machine] {
+                self.machines[machine].health.mishap_at = Some(self.now);
+            }
+        }
     }
 
     pub(crate) fn send_to_machine(
@@ -64,7 +86,8 @@ impl World {
         let message = FromEngine { call, asked };
         let event = Event::AtMachine { machine: to, from, message };
         let delay = self.plan.network.engine_delay;
-        self.send(Place::Engine(from), Place::Machine(to), delay, &event);
+        let fate = self.send(Place::Engine(from), Place::Machine(to), delay, &event);
+        self.note_fate(from, call, fate);
     }
 
     pub(crate) fn send_to_engine(
@@ -76,18 +99,30 @@ impl World {
     ) {
         let event = Event::AtEngine { engine: to, call, reply };
         let delay = self.plan.network.engine_delay;
-        self.send(Place::Machine(from), Place::Engine(to), delay, &event);
+        let fate = self.send(Place::Machine(from), Place::Engine(to), delay, &event);
+        self.note_fate(to, call, fate);
     }
 
-    fn send(&mut self, from: Place, to: Place, delay: (Time, Time), event: &Event) {
+    fn note_fate(&mut self, engine: EngineIndex, call: CallId, fate: Fate) {
+        if fate > Fate::CutOff {
+            self.engines[engine].mishap_at = Some(self.now);
+        }
+        if let Some(call) = self.engines[engine].calls.get_mut(&call) {
+            call.fate = call.fate.max(fate);
+        }
+    }
+
+    fn send(&mut self, from: Place, to: Place, delay: (Time, Time), event: &Event) -> Fate {
         if self.cuts.is_cut(from, to, self.now) {
             self.tally.count("message cut off");
-            return;
+            return Fate::CutOff;
         }
+        let mut fate = Fate::Delivered;
         let copies = if self.is_healed {
             1
         } else if self.dice.chance(self.plan.network.loss_per_mille) {
             self.tally.count("message lost");
+            fate = Fate::Lost;
             0
         } else if self.dice.chance(self.plan.network.duplicate_per_mille) {
             self.tally.count("message sent twice");
@@ -99,11 +134,13 @@ impl World {
             let mut at = self.now + self.dice.between(delay.0, delay.1);
             if !self.is_healed && self.dice.chance(self.plan.network.late_per_mille) {
                 self.tally.count("message late by seconds");
+                fate = Fate::Late;
                 at += self.dice.below(12 * SECOND);
                 // What was sent before the healing is a fault, and ends with it.
                 at = at.min(self.plan.heal_at.max(self.now + delay.1));
             }
             self.queue.push(at, event.clone());
         }
+        fate
     }
 }

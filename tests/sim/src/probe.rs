@@ -34,7 +34,7 @@ impl World {
     fn heal(&mut self) {
         self.trace(|| "everything is healed".to_owned());
         self.is_healed = true;
-        self.cuts.heal();
+        self.cuts.heal(self.now);
         let network = &mut self.plan.network;
         network.peer_delay = (MS / 2, network.peer_delay.1.min(40 * MS));
         network.engine_delay = (MS / 2, network.engine_delay.1.min(20 * MS));

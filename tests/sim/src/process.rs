@@ -81,6 +81,16 @@ pub(crate) enum Awaited {
 const DECIDE_MS: u64 = 450;
 const CLAIM_MS: u64 = 1_000;
 
+/// How long the real node's peers wait for an answer.
+fn deadline_of(question: &Question) -> Time {
+    match question {
+        Question::Open(_) | Question::Beat(_) | Question::Operate { .. } => 3_000 * MS,
+        Question::HandOver { .. } => 700 * MS,
+        Question::Recall { .. } => 300 * MS,
+        Question::Checkin { .. } => CALL_DEADLINE,
+    }
+}
+
 impl Process {
     pub(crate) fn new(machine: MachineIndex, config: DeskConfig, id: ProcessId) -> Self {
         Self {
@@ -253,7 +263,7 @@ impl World {
     ) {
         let call = self.new_call();
         self.processes[process].calls.insert(call, awaited);
-        let deadline = if to.is_some() { CALL_DEADLINE } else { 10 * MS };
+        let deadline = if to.is_some() { deadline_of(&question) } else { 10 * MS };
         self.queue.push(self.now + deadline, Event::CallOver { process, call });
         if let Some(to) = to {
             let question = FromPeer::Question { from: process, call, question };

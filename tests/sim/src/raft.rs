@@ -135,6 +135,7 @@ impl World {
             }
             self.check_reserves(&before, command);
             self.count_command(command, &outcome);
+            self.note_moves(command, &outcome);
             outcomes.push(outcome);
         }
         self.raft.log[index].commands = commands;
@@ -158,7 +159,7 @@ impl World {
             .collect()
     }
 
-    fn is_connected(&self, one: MachineIndex, other: MachineIndex) -> bool {
+    pub(crate) fn is_connected(&self, one: MachineIndex, other: MachineIndex) -> bool {
         let (one, other) = (Place::Machine(one), Place::Machine(other));
         !self.cuts.is_cut(one, other, self.now) && !self.cuts.is_cut(other, one, self.now)
     }
@@ -169,7 +170,7 @@ impl World {
         (self.processes[process].paused_until <= self.now).then_some(process)
     }
 
-    fn has_majority(&self, leader: ProcessIndex) -> bool {
+    pub(crate) fn has_majority(&self, leader: ProcessIndex) -> bool {
         let at = self.processes[leader].machine;
         if self.awake(at) != Some(leader) || !self.members().contains(&at) {
             return false;
@@ -183,6 +184,7 @@ impl World {
 
     pub(crate) fn on_raft_tick(&mut self) {
         self.queue.push(self.now + RAFT_TICK, Event::RaftTick);
+        self.look_at_health();
         match self.raft.leader {
             Some(leader) if self.has_majority(leader) => {
                 self.raft.give_up_at = None;

@@ -1,8 +1,10 @@
 //! One run: everything there is, and the loop over its events.
 
+use std::collections::BTreeMap;
+
 use leasehold_core::desk::DeskConfig;
 use leasehold_core::entitlement::Date;
-use leasehold_core::id::{FeatureId, NodeId, ProcessId, SiteName};
+use leasehold_core::id::{CheckoutId, FeatureId, NodeId, ProcessId, SiteName};
 use leasehold_core::ledger::Ledger;
 use leasehold_core::receipt::ReceiptKey;
 use leasehold_core::time::Moment;
@@ -11,6 +13,7 @@ use crate::clock::{LocalClock, MS, SECOND, Time};
 use crate::dice::Dice;
 use crate::engine::{Engine, Stage};
 use crate::event::{CallId, EngineIndex, Event, MachineIndex, Probe, ProcessIndex, Queue};
+use crate::health::Health;
 use crate::market::Market;
 use crate::mutation::Mutation;
 use crate::network::Cuts;
@@ -43,6 +46,10 @@ pub(crate) struct World {
     /// Lines of the trace, if one is kept.
     pub(crate) lines: Option<Vec<String>>,
     pub(crate) losses: Vec<String>,
+    /// When a checkout last moved, in the ledger.
+    pub(crate) moved_at: BTreeMap<CheckoutId, Time>,
+    /// When frozen units could last be reclaimed that could not before.
+    pub(crate) settled_at: Time,
     pub(crate) is_finished: bool,
     last_call: CallId,
 }
@@ -60,6 +67,7 @@ pub(crate) struct Machine {
     /// Another machine has taken over its node id.
     pub(crate) is_retired: bool,
     pub(crate) is_removed: bool,
+    pub(crate) health: Health,
 }
 
 /// How the report of a unit lent twice begins.
@@ -91,6 +99,8 @@ impl World {
             violation: None,
             lines: is_traced.then(Vec::new),
             losses: Vec::new(),
+            moved_at: BTreeMap::new(),
+            settled_at: 0,
             is_finished: false,
             last_call: 0,
             plan,
@@ -134,6 +144,7 @@ impl World {
             last_process: None,
             is_retired: false,
             is_removed: false,
+            health: Health::default(),
         });
         self.machines.len() - 1
     }
@@ -164,11 +175,12 @@ impl World {
             avoid_until: vec![Moment::default(); nodes.len()],
             nodes: nodes.into_iter().map(|(_, _, node)| node).collect(),
             stage: Stage::Idle { until },
-            calls: std::collections::BTreeMap::new(),
+            calls: BTreeMap::new(),
             takes_late_answers: self.dice.chance(300),
             wake_at: None,
             lapsed: None,
             is_done: engine == self.plan.engines,
+            mishap_at: None,
         });
         self.set_engine_wake(engine);
     }
@@ -275,7 +287,10 @@ impl World {
             Event::EngineCallOver { engine, call } => self.on_engine_call_over(engine, call),
             Event::ProcessWake { process } => self.on_process_wake(process),
             Event::EngineWake { engine } => self.on_engine_wake(engine),
-            Event::Resume { process } => self.resume(process),
+            Event::Resume { process } => {
+                self.resume(process);
+                self.look_at_health();
+            }
             Event::RaftTick => self.on_raft_tick(),
             Event::Commit { term, index } => self.on_commit(term, index),
             Event::Apply { process, up_to, by_snapshot } => {
@@ -285,7 +300,10 @@ impl World {
             Event::Proposed { process, term, token, index } => {
                 self.on_proposed(process, term, token, index);
             }
-            Event::Fault(fault) => self.on_fault(&fault),
+            Event::Fault(fault) => {
+                self.on_fault(&fault);
+                self.look_at_health();
+            }
             Event::Restart { machine } => self.on_restart(machine),
             Event::Retire { machine } => self.crash(machine),
             Event::Probe(probe) => self.on_probe(probe),

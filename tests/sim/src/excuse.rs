@@ -1,0 +1,209 @@
+//! Why a renewal failed, and why a call was lost: an engine that renews in time never loses a
+//! running call while a majority lives and its units are recoverable.
+//!
+//! Each failed attempt must have an excuse in true time, which only the simulator knows: that a
+//! message was lost, that the node asked could not lend, that the units could be had from nobody.
+//! A call that ends must not have been within reach of any node for long enough to be asked.
+
+use leasehold_core::id::NodeId;
+use leasehold_core::ledger::command::{
+    Action, ActionOutcome, ActionRefusal, Command, LoanLine, Outcome,
+};
+use leasehold_core::receipt::Receipt;
+
+use crate::clock::{MS, SECOND, Time};
+use crate::engine::{EngineCall, Held, Stage};
+use crate::event::{EngineIndex, MachineIndex};
+use crate::network::{Fate, Place};
+use crate::plan::CALL_DEADLINE;
+use crate::world::World;
+
+/// A failed attempt to renew.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) said: String,
+    pub(crate) node: NodeId,
+    pub(crate) excuse: &'static str,
+    took: Time,
+}
+
+/// A desk answers a claim within this, done or not.
+const CLAIM: Time = SECOND;
+/// A lease that ended shortly before an attempt: nodes must first hear of it.
+const NEWS: Time = 300 * MS;
+const MOVING: &str = "the checkout was moving between nodes";
+const SLOW: &str = "the network was slower than a claim allows";
+
+impl World {
+    /// Takes down a failed attempt to renew: something must have stood in its way.
+    pub(crate) fn judge_attempt(&mut self, engine: EngineIndex, ended: &EngineCall, said: &str) {
+        let excuse = self.excuse(engine, ended);
+        let node = self.machines[ended.machine].node;
+        if excuse.is_none() {
+            let took_ms = (self.now - ended.sent_at) / MS;
+            self.violate(format!(
+                "engine {engine} was not renewed by node {node}: {said} after {took_ms} ms, and \
+                 nothing stood in the way"
+            ));
+        }
+        let excuse = excuse.unwrap_or("none");
+        self.tally.count(&format!("renewal failed: {excuse}"));
+        let took = self.now - ended.sent_at;
+        if let Stage::Held(held) = &mut self.engines[engine].stage {
+            held.troubles.push(Trouble { said: said.to_owned(), node, excuse, took });
+        }
+    }
+
+    fn excuse(&self, engine: EngineIndex, ended: &EngineCall) -> Option<&'static str> {
+        if ended.is_forged {
+            return Some("the engine showed a forged receipt");
+        }
+        match ended.fate {
+            Fate::Lost => return Some("its message was lost"),
+            Fate::Late => return Some("its message was late"),
+            Fate::CutOff => return Some("the engine was cut off from the node"),
+            Fate::Delivered => {}
+        }
+        let (machine, from) = (ended.machine, ended.sent_at);
+        self.unfit_since(machine, from).or_else(|| self.claim_excuse(engine, machine, from))
+    }
+
+    /// Why a node in good health could not have the units of an engine's checkout.
+    fn claim_excuse(
+        &self,
+        engine: EngineIndex,
+        machine: MachineIndex,
+        from: Time,
+    ) -> Option<&'static str> {
+        let Stage::Held(held) = &self.engines[engine].stage else { return None };
+        let receipt = Receipt::open(&held.receipt, &self.receipt_key).ok()?;
+        let moved_at = self.moved_at.get(&receipt.checkout).copied();
+        if moved_at.is_some_and(|at| at + CLAIM > from) {
+            return Some(MOVING);
+        }
+        match self.would_reclaim(self.machines[machine].node, &receipt)? {
+            ActionOutcome::Done if self.settled_at + NEWS > from => {
+                Some("the lease of its node had just ended")
+            }
+            ActionOutcome::Done if self.claim_takes(1) > CLAIM => Some(SLOW),
+            ActionOutcome::LiveAt { node } => self.hand_over_excuse(node, machine, from, &receipt),
+            ActionOutcome::Refused(ActionRefusal::LeaseMayRun) => {
+                Some("the lease of its node might still run")
+            }
+            ActionOutcome::Done | ActionOutcome::Drawn { .. } | ActionOutcome::Refused(_) => None,
+        }
+    }
+
+    fn hand_over_excuse(
+        &self,
+        holder: NodeId,
+        machine: MachineIndex,
+        from: Time,
+        receipt: &Receipt,
+    ) -> Option<&'static str> {
+        let at = self.machines.iter().rposition(|it| it.node == holder)?;
+        if at == machine {
+            return None;
+        }
+        let (here, there) = (Place::Machine(machine), Place::Machine(at));
+        let is_reached =
+            self.unfit_since(at, from).is_none() && self.cuts.cut_until(here, there) < from;
+        if is_reached && self.claim_takes(3) <= CLAIM {
+            return None;
+        }
+        if is_reached || self.claim_takes(2) > CLAIM {
+            return Some(SLOW);
+        }
+        if self.is_coverable(machine, receipt) {
+            return None;
+        }
+        Some("its node lived, could not be reached, and no unit was free")
+    }
+
+    /// How long a claim takes at most in which a node must wait for `operations` of its own or of
+    /// another node, after the one that may be under way.
+    fn claim_takes(&self, operations: u64) -> Time {
+        let network = &self.plan.network;
+        let operation = 2 * network.peer_delay.1 + network.commit_delay.1;
+        (operations + 1) * (operation + 30 * MS) + 2 * network.peer_delay.1
+    }
+
+    /// What the ledger would answer if this node asked for a checkout now.
+    fn would_reclaim(&self, node: NodeId, receipt: &Receipt) -> Option<ActionOutcome> {
+        let mut ledger = self.raft.reference.clone();
+        let lease = ledger.node(node)?.lease.as_ref().filter(|lease| lease.live)?;
+        let (epoch, operation) = (lease.epoch, lease.operation + 1);
+        let lines = receipt.lines.iter();
+        let lines = lines.map(|it| LoanLine { allotment: it.allotment, units: it.units }).collect();
+        let actions = vec![Action::Reclaim { checkout: receipt.checkout, lines }];
+        match ledger.apply(&Command::Operate { node, epoch, operation, actions }) {
+            Outcome::Operated(mut outcomes) => outcomes.pop(),
+            _ => None,
+        }
+    }
+
+    /// Whether free units would do in the place of a checkout's own.
+    fn is_coverable(&self, machine: MachineIndex, receipt: &Receipt) -> bool {
+        let ledger = &self.raft.reference;
+        let site = &self.machines[machine].site;
+        receipt.lines.iter().all(|line| {
+            let Some(pool) = ledger.pools().get(&line.pool) else { return false };
+            let is_known = pool.terms.home.as_ref().is_none_or(|home| home == site);
+            let serving = ledger.pools().iter().filter(|(_, other)| {
+                other.terms.feature == pool.terms.feature && other.terms.is_served_at(site)
+            });
+            let free: u64 = serving.map(|(id, _)| ledger.reserve(*id)).sum();
+            let same = receipt.lines.iter().filter(|it| it.pool == line.pool);
+            is_known && free >= same.map(|it| it.units).sum()
+        })
+    }
+
+    /// A call that was renewed in time has ended: says why, or finds that nothing explains it.
+    pub(crate) fn count_loss(&mut self, engine: EngineIndex, held: &Held, cause: &str) {
+        self.tally.count("call lost");
+        let outstanding = held.call.and_then(|call| self.engines[engine].calls.get(&call)).cloned();
+        if let Some(call) = outstanding {
+            let excuse = self.excuse(engine, &call).unwrap_or("none");
+            let node = self.machines[call.machine].node;
+            let took = self.now - call.sent_at;
+            let trouble = Trouble { said: "nothing yet".to_owned(), node, excuse, took };
+            if let Stage::Held(held) = &mut self.engines[engine].stage {
+                held.troubles.push(trouble);
+            }
+        }
+        let Stage::Held(held) = &self.engines[engine].stage else { return };
+        let excuse = held.troubles.iter().max_by_key(|trouble| trouble.took);
+        let excuse = excuse.map_or("nothing was tried", |trouble| trouble.excuse);
+        let tried = held
+            .troubles
+            .iter()
+            .map(|it| format!("{} from node {} ({})", it.said, it.node, it.excuse));
+        let tried: Vec<String> = tried.collect();
+        let at_ms = self.now / MS;
+        let story = format!("engine {engine} at {at_ms} ms, {cause}: {}", tried.join(", "));
+        self.tally.count(&format!("call lost: {excuse}"));
+        if let Some((node, ms)) = self.within_reach(engine) {
+            self.violate(format!(
+                "a running call was lost that node {node} could have renewed for {ms} ms: {story}"
+            ));
+        }
+        self.losses.push(story);
+    }
+
+    /// A node that could have renewed an engine's checkout for long enough to be asked in turn.
+    fn within_reach(&self, engine: EngineIndex) -> Option<(NodeId, Time)> {
+        let nodes = self.engines[engine].nodes.len();
+        // Each node may cost a call its deadline, and this one a claim.
+        let needed = nodes as Time * (CALL_DEADLINE + 100 * MS) + CLAIM;
+        (0..nodes).find_map(|slot| {
+            let machine = self.machine_for(engine, slot);
+            let (fit, _) = self.fit_since(machine).ok()?;
+            let cut = self.cuts.cut_until(Place::Engine(engine), Place::Machine(machine));
+            let mishap = self.engines[engine].mishap_at.unwrap_or(0);
+            let since = fit.max(cut).max(mishap).max(self.settled_at);
+            let is_long = since + needed <= self.now;
+            let is_possible = is_long && self.claim_excuse(engine, machine, since).is_none();
+            is_possible.then(|| (self.machines[machine].node, (self.now - since) / MS))
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! How well a machine is in true time: whether anything but its own software could keep it from
+//! lending. Looked at with every tick of the log and after every fault.
+
+use crate::clock::{MS, SECOND, Time};
+use crate::event::{MachineIndex, ProcessIndex};
+use crate::world::World;
+
+/// Since when a machine has been well, and why it was not before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    /// Under which leader, and since when.
+    well: Option<(ProcessIndex, Time)>,
+    /// When it began to be unwell; short recoveries in between do not count.
+    ill_since: Time,
+    ill_for: Time,
+    why: &'static str,
+    /// When a message between it and another machine was lost or late.
+    pub(crate) mishap_at: Option<Time>,
+}
+
+/// What a lost message between nodes may cost: both sides send again after half a second, and may
+/// have to once more.
+const MISHAP: Time = 2 * SECOND;
+pub(crate) const MESSAGE_LOST: &str = "a message between nodes was lost";
+
+impl World {
+    pub(crate) fn look_at_health(&mut self) {
+        for machine in 0..self.machines.len() {
+            let ailment = self.ailment(machine);
+            self.take_finding(machine, ailment);
+        }
+    }
+
+    /// Something happened to a machine that it needs time to get over.
+    pub(crate) fn disturb(&mut self, machine: MachineIndex, why: &'static str) {
+        self.take_finding(machine, Err(why));
+    }
+
+    fn take_finding(&mut self, machine: MachineIndex, finding: Result<ProcessIndex, &'static str>) {
+        let now = self.now;
+        let recovery = self.recovery(0);
+        let health = &mut self.machines[machine].health;
+        match (finding, health.well) {
+            (Ok(leader), Some((known, _))) if leader == known => {}
+            (Ok(leader), Some(_)) => {
+                health.well = Some((leader, now));
+                (health.ill_for, health.why) = (0, "another leader was elected");
+            }
+            (Ok(leader), None) => {
+                health.well = Some((leader, now));
+                health.ill_for = now - health.ill_since;
+            }
+            (Err(why), Some((_, since))) => {
+                if now - since > recovery {
+                    health.ill_since = now;
+                }
+                health.well = None;
+                health.why = why;
+            }
+            (Err(why), None) => health.why = why,
+        }
+    }
+
+    /// The leader under which nothing keeps the machine from lending, or what does.
+    fn ailment(&self, machine: MachineIndex) -> Result<ProcessIndex, &'static str> {
+        let it = &self.machines[machine];
+        let process = it.process.ok_or("the node was down")?;
+        if it.is_retired || it.is_removed {
+            return Err("the node was removed or replaced");
+        }
+        if self.processes[process].paused_until > self.now {
+            return Err("the node was paused");
+        }
+        let same_id = self.machines.iter().filter(|other| other.node == it.node);
+        if same_id.filter(|other| other.process.is_some()).count() > 1 {
+            return Err("two processes ran under one node id");
+        }
+        let leader = self.raft.leader.filter(|leader| self.has_majority(*leader));
+        let leader = leader.ok_or("no leader had a majority")?;
+        let leads = self.processes[leader].lead.as_ref();
+        if leads.is_none_or(|lead| lead.term != self.raft.term) {
+            return Err("no leader had a majority");
+        }
+        if !self.is_connected(machine, self.processes[leader].machine) {
+            return Err("the node was cut off from the leader");
+        }
+        if self.processes[process].leader != Some(leader) {
+            return Err("the node had not heard of the leader");
+        }
+        Ok(leader)
+    }
+
+    /// How long a machine needs to have a lease again after it was unwell for `ill_for`. A node
+    /// that heard nothing for a lease is deaf: its lease must end before it opens another.
+    pub(crate) fn recovery(&self, ill_for: Time) -> Time {
+        let network = &self.plan.network;
+        let timings = &self.plan.timings;
+        let trips = 1_500 * MS + 6 * network.peer_delay.1 + 3 * network.commit_delay.1;
+        if ill_for + 2 * timings.heartbeat_ms * MS + SECOND < timings.lease_ms * MS {
+            return trips;
+        }
+        trips + timings.stretch(timings.end_lease_after_ms()) * MS
+    }
+
+    /// Since when nothing but its own software can have kept a machine from lending, and what did
+    /// before; an error if something may do so now.
+    pub(crate) fn fit_since(
+        &self,
+        machine: MachineIndex,
+    ) -> Result<(Time, &'static str), &'static str> {
+        let health = &self.machines[machine].health;
+        let (_, since) = health.well.ok_or(health.why)?;
+        let fit = since + self.recovery(health.ill_for);
+        let mishap_over = health.mishap_at.map_or(0, |at| at + MISHAP);
+        let (fit, why) =
+            if mishap_over > fit { (mishap_over, MESSAGE_LOST) } else { (fit, health.why) };
+        if fit > self.now { Err(why) } else { Ok((fit, why)) }
+    }
+
+    /// What may have kept the machine from lending at some time since `from`, if anything did.
+    pub(crate) fn unfit_since(&self, machine: MachineIndex, from: Time) -> Option<&'static str> {
+        match self.fit_since(machine) {
+            Err(why) => Some(why),
+            Ok((since, why)) => (since > from).then_some(why),
+        }
+    }
+}
