@@ -174,14 +174,12 @@ impl Run {
 
     /// A thaw of what could not thaw yet is not said in life, and may do it when said again.
     fn is_settled(&self, command: &Command) -> bool {
-        match command {
-            Command::Thaw { allotments } => {
-                allotments.iter().all(|id| self.ledger.allotment(*id).is_none())
-            }
-            // The operator's last word counts.
-            Command::Fence { .. } | Command::Unfence { .. } => false,
-            _ => true,
+        // The operator's last word counts.
+        if matches!(command, Command::Fence { .. } | Command::Unfence { .. }) {
+            return false;
         }
+        let Command::Thaw { allotments } = command else { return true };
+        allotments.iter().all(|id| self.ledger.allotment(*id).is_none())
     }
 
     fn assert_says_nothing_new(&mut self, repeated: &Command) {
