@@ -52,6 +52,8 @@ pub struct Status {
     pub snapshot: Option<u64>,
     pub voters: BTreeMap<NodeId, Peer>,
     pub learners: BTreeMap<NodeId, Peer>,
+    /// A change of voters is half done: `voters` are the old and the new ones.
+    pub is_joint: bool,
     /// On the leader: the last entry that each other node is known to have.
     pub matched: BTreeMap<NodeId, Option<u64>>,
 }
@@ -254,6 +256,7 @@ fn status_of(metrics: &Metrics) -> Status {
         last_log: metrics.last_log_index,
         applied: metrics.last_applied.map(|id| id.index()),
         snapshot: metrics.snapshot.map(|id| id.index()),
+        is_joint: membership.get_joint_config().len() > 1,
         voters: peers(membership.voter_ids().collect()),
         learners: peers(membership.learner_ids().collect()),
         matched: replication.map(|(id, at)| (NodeId(*id), at.map(|at| at.index()))).collect(),

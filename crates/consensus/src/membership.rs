@@ -45,6 +45,18 @@ impl Consensus {
         Ok(())
     }
 
+    /// Completes a change of voters that a leader before this one left half done: both the old and
+    /// the new voters must agree until then.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`], or another change is under way.
+    pub async fn finish_change(&self) -> Result<(), ProposeError> {
+        // To the newer of the two configurations as it is: nobody is added.
+        let change = ChangeMembers::AddVoterIds(BTreeSet::new());
+        self.raft().change_membership(change, false).await?;
+        Ok(())
+    }
+
     /// Asks another voter to lead. Whether it does shows in [`Consensus::leadership`].
     ///
     /// # Errors

@@ -99,6 +99,44 @@ async fn a_cluster_grows_from_one_to_three_and_shrinks_again() {
     stop(nodes).await;
 }
 
+/// The first of a change's two commits is there, and the leader that asked for it is gone: until
+/// somebody goes on, both the old and the new voters must agree to everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_voters_left_half_done_is_finished_by_another_leader() {
+    let home = Home::new();
+    let (nodes, _) = start_three(&home, config).await;
+    let first = leader(&nodes).await;
+    nodes[&first].propose(found()).await.unwrap();
+    let mut others = nodes.keys().copied().filter(|node| *node != first);
+    let (second, third) = (others.next().unwrap(), others.next().unwrap());
+    nodes[&second].wait_until_equal(&nodes[&first]).await;
+
+    leave_half_done(&nodes[&first], third).await;
+    nodes[&first].consensus.transfer_leader(NodeId(second)).await.unwrap();
+    nodes[&second].wait_until_ready().await;
+    assert!(nodes[&second].consensus.status().is_joint);
+    nodes[&second].consensus.finish_change().await.unwrap();
+    let status = nodes[&second].consensus.status();
+    let left: Vec<u64> = status.voters.keys().map(|node| node.0).collect();
+    assert_eq!((status.is_joint, left.len(), left.contains(&third)), (false, 2, false));
+    assert!(status.learners.is_empty(), "{status:?}");
+    stop(nodes).await;
+}
+
+/// Begins to remove a voter and stops asking as soon as the first step is in the log.
+async fn leave_half_done(leader: &TestNode, voter: u64) {
+    let joint = async {
+        while !leader.consensus.status().is_joint {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = joint => {}
+        removed = leader.consensus.remove(NodeId(voter)) => panic!("already done: {removed:?}"),
+    }
+}
+
 type Nodes = BTreeMap<u64, TestNode>;
 
 async fn start_three(

@@ -5,6 +5,8 @@
 //! | [`node`] | a whole node, from data directory to listeners |
 //! | [`actors`] | desk, steward, proposals, monitor |
 //! | [`services`] | the gRPC services in front of them |
+//! | [`membership`] | joining, and changing who belongs to the cluster |
+//! | [`leader`] | what only the leader can do, asked of it wherever it is |
 //! | [`peers`] | the other nodes: channels and calls |
 //! | [`config`] | the configuration file |
 //! | [`tls`] | listeners, connectors, certificates, roles |
@@ -17,6 +19,7 @@ pub mod config;
 mod expulsion;
 mod founding;
 pub mod http;
+pub mod leader;
 pub mod membership;
 pub mod node;
 pub mod peers;

@@ -8,18 +8,20 @@ use leasehold_clock::Clock;
 use leasehold_consensus::{Config, Consensus, Peer};
 use leasehold_core::desk::DeskConfig;
 use leasehold_core::id::{NodeId, ProcessId};
+use leasehold_core::ledger::command::Command;
 use leasehold_storage::{DataDirectory, Identity, OpenError};
 use tokio::sync::Mutex;
 
 use crate::actors::desk::{DeskHandle, DeskIdentity, DeskTask, desk_mailbox};
 use crate::actors::monitor::{CHECKS, LICENSING, Monitor};
-use crate::actors::proposals::{ProposalsHandle, proposals};
+use crate::actors::proposals::proposals;
 use crate::actors::route::{DeskRoute, Route};
 use crate::actors::steward::{StewardHandle, steward};
 use crate::config::{ListenerConfig, NodeConfig, Security};
 use crate::expulsion::Expulsion;
 use crate::founding::Founder;
 use crate::http::{self, Pages, Readiness, Telemetry};
+use crate::leader::LeaderRoute;
 use crate::membership::Membership;
 use crate::peers::{MembershipService, PeerService, Peers, connect};
 use crate::random::random;
@@ -31,8 +33,8 @@ use crate::usage::Usage;
 
 /// From the signal to the exit: below the time that service managers allow.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// One round trip and a vote.
-const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
+/// A commit. Whoever stops a node that can't reach a majority is not kept waiting for it.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(1_500);
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,7 @@ pub struct Node {
     system: System,
     consensus: Consensus,
     desk: DeskHandle,
+    leader: LeaderRoute,
     certificates: Certificates,
     expulsion: Expulsion,
     /// Held, and with it the lock, until everything has stopped.
@@ -86,14 +89,12 @@ impl Certificates {
 struct Parts {
     clock: Clock,
     consensus: Consensus,
-    proposals: ProposalsHandle,
     steward: StewardHandle,
     desk: DeskHandle,
     usage: Usage,
     readiness: Readiness,
     connector: Connector,
-    membership: Membership,
-    peers: Peers,
+    leader: LeaderRoute,
 }
 
 struct Listeners {
@@ -153,35 +154,38 @@ impl Node {
         log.spawn("steward", |stop| steward_task.run(stop));
         desks.spawn("desk", |stop| desk_task.run(stop));
 
+        let membership = Membership {
+            node: id,
+            peer: peer(&config),
+            consensus: consensus.clone(),
+            proposals: proposals.clone(),
+            connector: connector.clone(),
+            directory: Arc::clone(&directory),
+            expulsion: expulsion.clone(),
+            changing: Arc::default(),
+        };
+        let leader =
+            LeaderRoute { node: id, consensus: consensus.clone(), proposals, membership, peers };
         let parts = Parts {
             clock,
             consensus: consensus.clone(),
-            proposals: proposals.clone(),
             steward,
             desk: desk.clone(),
             usage: Usage::default(),
             readiness: Readiness::requiring(&CHECKS),
-            connector: connector.clone(),
-            membership: Membership {
-                node: id,
-                peer: peer(&config),
-                consensus: consensus.clone(),
-                proposals,
-                connector,
-                directory: Arc::clone(&directory),
-            },
-            peers,
+            connector,
+            leader: leader.clone(),
         };
         let founder = Founder {
             node: id,
             peer: peer(&config),
             timings: config.timings,
             consensus: consensus.clone(),
-            proposals: parts.proposals.clone(),
+            proposals: leader.proposals.clone(),
             directory: Arc::clone(&directory),
         };
         serve(&edge, &services, listeners, &certificates, parts, founder, telemetry, id);
-        Ok(Self { system, consensus, desk, certificates, expulsion, directory })
+        Ok(Self { system, consensus, desk, leader, certificates, expulsion, directory })
     }
 
     /// The certificates in use.
@@ -200,15 +204,14 @@ impl Node {
         let ended = {
             let failed = &mut failed;
             let (consensus, desk, expulsion) = (&self.consensus, &self.desk, &self.expulsion);
+            let leader = &self.leader;
             let end = async move {
                 tokio::select! {
                     biased;
                     cause = consensus.fatal() => *failed = Some(cause.into()),
                     reason = expulsion.told() => *failed = Some(RunError::Expelled { reason }),
                     () = signal => {
-                        // Full or gone: the desk is about to stop anyway.
-                        let _ = desk.drain();
-                        hand_leadership_over(consensus).await;
+                        leave_to_others(desk, leader).await;
                     }
                 }
             };
@@ -254,8 +257,8 @@ fn serve(
     node: NodeId,
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let Parts { clock, consensus, proposals, steward, desk, usage, readiness, .. } = parts;
-    let Parts { connector, membership, peers, .. } = parts;
+    let Parts { clock, consensus, steward, desk, usage, readiness, connector, leader } = parts;
+    let membership = leader.membership.clone();
     let monitor = Monitor {
         node,
         clock: clock.clone(),
@@ -291,23 +294,22 @@ fn serve(
         let raft = consensus.peer_service();
         let (consensus, steward, desk) = (consensus.clone(), steward.clone(), desk.clone());
         let peers = PeerService { consensus, steward, desk };
-        let (membership, proposals) = (membership.clone(), proposals.clone());
-        let members = MembershipService { peers, membership, proposals };
+        let (membership, leader) = (membership.clone(), leader.clone());
+        let members = MembershipService { peers, membership, leader };
         services.spawn("peers", |stop| servers::serve_peers(listener, raft, members, stop));
     }
-    let promoter = membership.clone();
-    edge.spawn_restarted("promoter", retry, move |stop| promoter.clone().run(stop));
+    let upkeep = membership.clone();
+    edge.spawn_restarted("membership", retry, move |stop| upkeep.clone().run(stop));
     services.spawn("admin", move |stop| {
         let admin = AdminService {
             node,
             clock,
             consensus,
-            proposals,
             steward,
             desk,
             founder,
             membership,
-            peers,
+            leader,
             stop: stop.clone(),
         };
         servers::serve_admin(listeners.admin, admin, stop)
@@ -320,23 +322,20 @@ fn serve(
     });
 }
 
-/// A leader that stops lets a voter that has all of its log lead: nobody waits for an election.
-async fn hand_leadership_over(consensus: &Consensus) {
-    let mut leadership = consensus.leadership();
-    if !leadership.borrow().is_leader {
-        return;
-    }
-    let status = consensus.status();
-    let others = status.voters.keys().filter(|node| Some(**node) != status.leader);
-    let matched = |node: &&NodeId| status.matched.get(*node).copied().flatten();
-    let Some(successor) = others.max_by_key(matched) else { return };
-    tracing::info!(%successor, "handing leadership over");
-    if consensus.transfer_leader(*successor).await.is_ok() {
-        let handed_over = leadership.wait_for(|led| !led.is_leader);
-        if tokio::time::timeout(HAND_OVER_DEADLINE, handed_over).await.is_err() {
-            tracing::warn!(%successor, "leadership was not taken: an election will follow");
+/// Gives the lease up, so that running calls can move at once, and leadership, so that nobody waits
+/// for an election.
+async fn leave_to_others(desk: &DeskHandle, leader: &LeaderRoute) {
+    let node = leader.node;
+    if let Ok(Some(epoch)) = desk.retire().await {
+        let close = leader.propose(vec![Command::Close { node, epoch }]);
+        match tokio::time::timeout(CLOSE_DEADLINE, close).await {
+            Ok(Ok(_)) => tracing::info!(%epoch, "lease given up"),
+            // Without a majority it ends by itself.
+            Ok(Err(error)) => tracing::info!(%epoch, %error, "the lease is left to lapse"),
+            Err(_) => tracing::info!(%epoch, "the lease is left to lapse: no answer in time"),
         }
     }
+    leader.hand_over().await;
 }
 
 async fn follow(tls: Arc<ServerTls>, stop: CancellationToken) -> Result<(), BoxError> {

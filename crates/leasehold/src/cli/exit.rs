@@ -13,6 +13,8 @@ pub enum Exit {
     Usage = 2,
     /// No answer of a node that could have given one.
     Unreachable = 3,
+    /// `serve`: the node has no place in its cluster any more; started again it would end again.
+    Expelled = 4,
     /// What shells report for a program that SIGINT ended.
     Interrupted = 130,
 }
@@ -39,6 +41,11 @@ impl Failure {
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, error: Some(anyhow::Error::msg(message.into())) }
+    }
+
+    #[must_use]
+    pub fn expelled(why: &impl std::fmt::Display) -> Self {
+        Self { exit: Exit::Expelled, error: Some(anyhow::Error::msg(why.to_string())) }
     }
 
     /// What went wrong has been printed.

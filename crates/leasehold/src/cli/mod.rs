@@ -60,6 +60,7 @@ Exit codes:
   1    refused, denied or failed; standard error says why
   2    the command line is wrong
   3    the node could not be reached, or knows no leader: try again, or another node
+  4    serve: the node was removed from its cluster; it is not to be started again
   130  ended by Ctrl-C";
 
 #[derive(Debug, Subcommand)]
@@ -71,7 +72,7 @@ enum Command {
     /// Founds or joins a cluster.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Lists, promotes, removes or fences nodes.
+    /// Lists, adds, promotes, removes or fences nodes.
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Shows nodes, leases and pools.

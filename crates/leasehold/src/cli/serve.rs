@@ -8,7 +8,7 @@ use clap::Args;
 use leasehold_node::config::{LogConfig, LogFormat, LogLevel, NodeConfig};
 use leasehold_node::http::Telemetry;
 use leasehold_node::tls::raise_open_files_limit;
-use leasehold_node::{Certificates, Node};
+use leasehold_node::{Certificates, Node, RunError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -35,7 +35,13 @@ pub(super) async fn run(options: &ServeOptions) -> Result<(), Failure> {
     let node = Box::pin(Node::start(config, telemetry)).await.context("the node can't start")?;
     tokio::spawn(reload_on(hang_up, node.certificates()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the node runs");
-    Box::pin(node.run(any_of(stop))).await.context("the node has failed")?;
+    match Box::pin(node.run(any_of(stop))).await {
+        Ok(()) => {}
+        Err(expelled @ RunError::Expelled { .. }) => return Err(Failure::expelled(&expelled)),
+        Err(failed) => {
+            return Err(anyhow::Error::from(failed).context("the node has failed").into());
+        }
+    }
     tracing::info!("the node has stopped in order");
     Ok(())
 }

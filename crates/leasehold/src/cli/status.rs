@@ -158,6 +158,7 @@ fn lease(lease: v1::LeaseState) -> &'static str {
         v1::LeaseState::Live => "live",
         v1::LeaseState::Ended => "ended",
         v1::LeaseState::Removed => "removed",
+        v1::LeaseState::Fenced => "fenced",
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::route::Route;
 use super::{now, wake_at};
+use crate::membership::has_left;
 
 /// Requests that wait for the desk: at a microsecond each, a hundredth of a second's work. More
 /// is overload, and is refused so that engines turn to another node.
@@ -42,6 +43,7 @@ enum DeskRequest {
     Recall { pools: Vec<(PoolId, u64)>, reply: Reply<Vec<(PoolId, u64)>> },
     Overrun { reports: Vec<(Bytes, u64)> },
     Drain,
+    Retire { reply: Reply<Option<Epoch>> },
 }
 
 /// A receipt to renew, and its age on the engine's clock.
@@ -123,6 +125,14 @@ impl DeskHandle {
     /// Overloaded or stopped.
     pub fn drain(&self) -> Result<(), AskError> {
         Ok(self.mailbox.try_send(DeskRequest::Drain)?)
+    }
+
+    /// Lends and renews nothing from now on; returns the epoch that can be closed.
+    ///
+    /// # Errors
+    /// Overloaded, stopped, or no answer in time.
+    pub async fn retire(&self) -> Result<Option<Epoch>, AskError> {
+        self.mailbox.ask(DEADLINE, |reply| DeskRequest::Retire { reply }).await
     }
 
     /// The desk's observable state, about once a second.
@@ -275,6 +285,7 @@ impl DeskTask {
                 }
             }
             DeskRequest::Drain => self.desk.drain(now),
+            DeskRequest::Retire { reply } => reply.send(self.desk.retire(now)),
         }
     }
 
@@ -376,13 +387,13 @@ impl DeskTask {
         let known = self.desk.catalog_version();
         let node = self.identity.desk.node;
         let (view, catalog) = self.consensus.read(|replica| {
-            if replica.ledger.node(node).is_some_and(|member| member.removed) {
-                self.route.expulsion.tell("this node was removed from the cluster");
-            }
             let view = replica.ledger.view(node);
             let is_newer = replica.ledger.catalog_version() > known;
             (view, is_newer.then(|| replica.ledger.catalog()))
         });
+        if has_left(&self.consensus, node) {
+            self.route.expulsion.tell("this node was removed from the cluster");
+        }
         let now = now(&self.clock);
         if let Some(catalog) = catalog {
             self.desk.on_catalog(now, catalog);

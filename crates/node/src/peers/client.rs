@@ -177,6 +177,7 @@ impl Peers {
             Change::Fence { powered_off } => {
                 change_request::Change::Fence(wire::Fence { powered_off })
             }
+            Change::Unfence => change_request::Change::Unfence(wire::Unfence {}),
         };
         let request = wire::ChangeRequest { header, node_id: member.0, change: Some(change) };
         let answered = self.membership(leader)?.change(timed(request, CHANGE_DEADLINE)).await;

@@ -10,23 +10,34 @@ use tonic::{Request, Response, Status};
 
 use super::server::PeerService;
 use super::{decode, encode};
-use crate::actors::proposals::ProposalsHandle;
+use crate::leader::LeaderRoute;
 use crate::membership::{Change, Membership, MembershipError};
 
 #[derive(Clone)]
 pub struct MembershipService {
     pub peers: PeerService,
     pub membership: Membership,
-    pub proposals: ProposalsHandle,
+    pub leader: LeaderRoute,
 }
 
 #[tonic::async_trait]
 impl MembershipRpc for MembershipService {
+    async fn invite(
+        &self,
+        request: Request<wire::InviteRequest>,
+    ) -> Result<Response<wire::InviteResponse>, Status> {
+        let via = request.into_inner().via;
+        let cluster = self.membership.join(&via).await.map_err(|error| status_of(&error))?;
+        tracing::info!(%cluster, via, "joined, since a member asked this node to");
+        Ok(Response::new(wire::InviteResponse { node_id: self.membership.node.0 }))
+    }
+
     async fn describe(
         &self,
-        _request: Request<wire::DescribeRequest>,
+        request: Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DescribeResponse>, Status> {
-        Ok(Response::new(self.membership.description()))
+        let asker = NodeId(request.into_inner().node_id);
+        Ok(Response::new(self.membership.description(asker)))
     }
 
     async fn join(
@@ -34,7 +45,7 @@ impl MembershipRpc for MembershipService {
         request: Request<wire::JoinRequest>,
     ) -> Result<Response<wire::JoinResponse>, Status> {
         let asked = request.into_inner();
-        if asked.cluster_id != self.membership.description().cluster_id {
+        if asked.cluster_id != self.membership.description(NodeId(0)).cluster_id {
             return Err(Status::failed_precondition("this node belongs to another cluster"));
         }
         if asked.node_id == 0 || asked.peer_address.is_empty() {
@@ -65,9 +76,10 @@ impl MembershipRpc for MembershipService {
             Some(change_request::Change::Fence(fence)) => {
                 Change::Fence { powered_off: fence.powered_off }
             }
+            Some(change_request::Change::Unfence(_)) => Change::Unfence,
             None => return Err(Status::invalid_argument("change: this node does not know it")),
         };
-        self.membership.change(NodeId(node_id), change).await.map_err(|error| status_of(&error))?;
+        self.leader.change_here(NodeId(node_id), change).await?;
         Ok(Response::new(wire::ChangeResponse {}))
     }
 
@@ -77,7 +89,7 @@ impl MembershipRpc for MembershipService {
     ) -> Result<Response<wire::ProposeResponse>, Status> {
         self.peers.sender(request.get_ref().header.as_ref(), request.extensions())?;
         let commands: Vec<Command> = decode(&request.get_ref().payload)?;
-        let outcomes = self.proposals.propose(commands).await;
+        let outcomes = self.leader.proposals.propose(commands).await;
         let outcomes = outcomes.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(wire::ProposeResponse { payload: encode(&outcomes)? }))
     }

@@ -14,6 +14,7 @@ use tonic::{Extensions, Request, Response, Status};
 use super::{decode, encode};
 use crate::actors::desk::DeskHandle;
 use crate::actors::steward::StewardHandle;
+use crate::membership::has_left;
 use crate::tls::PeerInfo;
 
 /// The services that a node offers to the others, beside Raft's.
@@ -46,6 +47,10 @@ impl PeerService {
             self.consensus.read(|replica| replica.ledger.node(from).map(|member| member.removed));
         match standing {
             Some(false) => Ok(from),
+            // It is needed until the change that takes it out is committed.
+            Some(true) if !has_left(&self.consensus, from) => {
+                Err(Status::unavailable(format!("node {from} is being removed")))
+            }
             Some(true) => Err(Status::failed_precondition(format!(
                 "node {from} was removed from the cluster: stop it; to come back it joins under \
                  a new id with an empty data directory"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leasehold_actor::CancellationToken;
 use leasehold_clock::Clock;
-use leasehold_consensus::{Consensus, ProposeError};
+use leasehold_consensus::Consensus;
 use leasehold_core::entitlement::{Entitlement, EntitlementError, key_id};
 use leasehold_core::id::NodeId;
 use leasehold_core::ledger::command::{Command, Outcome};
@@ -21,11 +21,11 @@ use tonic::{Request, Response, Status};
 use super::events::wire_event;
 use super::status::{self, Sources};
 use crate::actors::desk::DeskHandle;
-use crate::actors::proposals::ProposalsHandle;
 use crate::actors::steward::StewardHandle;
 use crate::founding::{FoundError, Founder};
+use crate::leader::LeaderRoute;
 use crate::membership::{Change, Membership};
-use crate::peers::{PeerError, Peers, status_of};
+use crate::peers::status_of;
 
 pub(super) type Reports = BTreeMap<NodeId, NodeReport>;
 
@@ -41,12 +41,11 @@ pub struct AdminService {
     pub node: NodeId,
     pub clock: Clock,
     pub consensus: Consensus,
-    pub proposals: ProposalsHandle,
     pub steward: StewardHandle,
     pub desk: DeskHandle,
     pub founder: Founder,
     pub membership: Membership,
-    pub peers: Peers,
+    pub leader: LeaderRoute,
     /// Ends the streams of those who follow events.
     pub stop: CancellationToken,
 }
@@ -108,7 +107,7 @@ impl Admin for AdminService {
         // Checked here too: what will be refused needs no place in the log.
         self.check_entitlement(&envelope)?;
         let command = Command::InstallEntitlement { envelope };
-        let outcomes = self.propose(vec![command]).await?;
+        let outcomes = self.leader.propose(vec![command]).await?;
         match outcomes.into_iter().next() {
             Some(Outcome::Installed { serial }) => {
                 tracing::info!(serial, "entitlement installed");
@@ -158,11 +157,20 @@ impl Admin for AdminService {
         Ok(Response::new(v1::JoinClusterResponse { cluster_id: cluster.0.to_vec().into() }))
     }
 
+    async fn add_node(
+        &self,
+        request: Request<v1::AddNodeRequest>,
+    ) -> Result<Response<v1::AddNodeResponse>, Status> {
+        let invited = self.membership.invite(&request.into_inner().peer_address).await;
+        let node = invited.map_err(|error| status_of(&error))?;
+        Ok(Response::new(v1::AddNodeResponse { node_id: node.0 }))
+    }
+
     async fn promote_node(
         &self,
         request: Request<v1::PromoteNodeRequest>,
     ) -> Result<Response<v1::PromoteNodeResponse>, Status> {
-        self.change(request.into_inner().node_id, Change::Promote).await?;
+        self.leader.change(NodeId(request.into_inner().node_id), Change::Promote).await?;
         Ok(Response::new(v1::PromoteNodeResponse {}))
     }
 
@@ -170,7 +178,7 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::RemoveNodeRequest>,
     ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
-        self.change(request.into_inner().node_id, Change::Remove).await?;
+        self.leader.change(NodeId(request.into_inner().node_id), Change::Remove).await?;
         Ok(Response::new(v1::RemoveNodeResponse {}))
     }
 
@@ -179,8 +187,16 @@ impl Admin for AdminService {
         request: Request<v1::FenceNodeRequest>,
     ) -> Result<Response<v1::FenceNodeResponse>, Status> {
         let v1::FenceNodeRequest { node_id, powered_off } = request.into_inner();
-        self.change(node_id, Change::Fence { powered_off }).await?;
+        self.leader.change(NodeId(node_id), Change::Fence { powered_off }).await?;
         Ok(Response::new(v1::FenceNodeResponse {}))
+    }
+
+    async fn unfence_node(
+        &self,
+        request: Request<v1::UnfenceNodeRequest>,
+    ) -> Result<Response<v1::UnfenceNodeResponse>, Status> {
+        self.leader.change(NodeId(request.into_inner().node_id), Change::Unfence).await?;
+        Ok(Response::new(v1::UnfenceNodeResponse {}))
     }
 
     type EventsStream = ReceiverStream<Result<v1::EventsResponse, Status>>;
@@ -238,35 +254,6 @@ async fn send_events(
 }
 
 impl AdminService {
-    /// Commits commands here, or at the leader if that is another node.
-    async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Status> {
-        match self.leader()? {
-            leader if leader == self.node => {
-                self.proposals.propose(commands).await.map_err(|error| propose_status(&error))
-            }
-            leader => self.peers.propose(leader, &commands).await.map_err(peer_status),
-        }
-    }
-
-    /// Changes a member here, or at the leader if that is another node.
-    async fn change(&self, member: u64, change: Change) -> Result<(), Status> {
-        let member = NodeId(member);
-        match self.leader()? {
-            leader if leader == self.node => {
-                self.membership.change(member, change).await.map_err(|error| status_of(&error))
-            }
-            leader => self.peers.change(leader, member, change).await.map_err(peer_status),
-        }
-    }
-
-    fn leader(&self) -> Result<NodeId, Status> {
-        let leadership = self.consensus.leadership();
-        let leader = leadership.borrow().leader.as_ref().map(|(node, _)| *node);
-        leader.ok_or_else(|| {
-            Status::unavailable("no leader is known: is a majority of the nodes up?")
-        })
-    }
-
     fn check_entitlement(&self, envelope: &[u8]) -> Result<(), Status> {
         self.consensus.read(|replica| {
             let ledger = &replica.ledger;
@@ -336,24 +323,5 @@ fn found_status(error: &FoundError) -> Status {
         FoundError::AlreadyFounded { .. } => Status::already_exists(error.to_string()),
         FoundError::Refused { .. } => Status::invalid_argument(error.to_string()),
         FoundError::Failed { .. } => Status::unavailable(error.to_string()),
-    }
-}
-
-fn peer_status(error: PeerError) -> Status {
-    match error {
-        PeerError::Call { status, .. } => Status::new(status.code(), status.message()),
-        PeerError::Unknown { .. } | PeerError::NoCluster | PeerError::Address { .. } => {
-            Status::unavailable(error.to_string())
-        }
-    }
-}
-
-fn propose_status(error: &ProposeError) -> Status {
-    match error {
-        ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
-        ProposeError::NotLeader { .. }
-        | ProposeError::Unavailable { .. }
-        | ProposeError::Refused { .. }
-        | ProposeError::Stopped => Status::unavailable(error.to_string()),
     }
 }

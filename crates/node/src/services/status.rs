@@ -57,6 +57,7 @@ fn node_status(
     };
     let lease = match &node.lease {
         _ if node.removed => v1::LeaseState::Removed,
+        _ if node.fenced => v1::LeaseState::Fenced,
         None => v1::LeaseState::None,
         Some(lease) if lease.live => v1::LeaseState::Live,
         Some(_) => v1::LeaseState::Ended,

@@ -170,3 +170,49 @@ pub(crate) async fn renew_once_ready(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+pub(crate) async fn join_all(first: &Running, others: &[&Running]) {
+    for node in others {
+        let via = first.peers.to_string();
+        node.admin().await.join_cluster(v1::JoinClusterRequest { via }).await.unwrap();
+    }
+    wait_for_voters(first, others.len() + 1).await;
+}
+
+/// Waits until a node other than node 1 leads.
+pub(crate) async fn wait_for_leader(node: &Running) -> u64 {
+    let began = Instant::now();
+    loop {
+        let status = node.admin().await.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        if let Some(leader) = status.leader.filter(|leader| *leader != 1) {
+            return leader;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "no new leader: {status:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) async fn wait_for_voters(node: &Running, count: usize) {
+    let began = Instant::now();
+    loop {
+        let status = node.admin().await.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        let is_voter = |node: &&v1::NodeStatus| {
+            matches!(node.role(), v1::NodeRole::Leader | v1::NodeRole::Voter)
+        };
+        if status.nodes.iter().filter(is_voter).count() == count {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "no {count} voters: {status:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub(crate) async fn event_kinds(node: &Running) -> Vec<String> {
+    let request = v1::EventsRequest { since: 0, follow: false };
+    let mut events = node.admin().await.events(request).await.unwrap().into_inner();
+    let mut kinds = Vec::new();
+    while let Some(answer) = events.message().await.unwrap() {
+        kinds.extend(answer.event.map(|event| event.kind));
+    }
+    kinds
+}

@@ -1,0 +1,133 @@
+//! Nodes are added, fenced and removed, the leader too.
+
+use std::time::{Duration, Instant};
+
+use leasehold_proto::v1;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_added_from_the_clusters_side() {
+    let homes = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (first, second) = (start(1, homes[0].path()).await, start(2, homes[1].path()).await);
+    let mut admin = first.admin().await;
+    let add = |address: String| v1::AddNodeRequest { peer_address: address };
+    let unfounded = admin.add_node(add(second.peers.to_string())).await.unwrap_err();
+    assert!(unfounded.message().contains("cluster init"), "{unfounded:?}");
+
+    found(&first).await;
+    let nobody = admin.add_node(add("127.0.0.1:1".to_owned())).await.unwrap_err();
+    assert!(nobody.message().contains("127.0.0.1:1"), "{nobody:?}");
+    let added = admin.add_node(add(second.peers.to_string())).await.unwrap().into_inner();
+    assert_eq!(added.node_id, 2);
+    wait_for_voters(&first, 2).await;
+    let again = admin.add_node(add(second.peers.to_string())).await.unwrap_err();
+    assert!(again.message().contains("is a member already"), "{again:?}");
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_node_ends_by_itself_and_its_id_is_never_used_again() {
+    let homes = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let first = start(1, homes[0].path()).await;
+    found(&first).await;
+    let second = start(2, homes[1].path()).await;
+    let third = start(3, homes[2].path()).await;
+    join_all(&first, &[&second, &third]).await;
+
+    let impostor = start(3, homes[3].path()).await;
+    let via = first.peers.to_string();
+    let refused = impostor.admin().await.join_cluster(v1::JoinClusterRequest { via }).await;
+    let message = refused.unwrap_err().message().to_owned();
+    assert!(message.contains("joins under a new id"), "{message}");
+    impostor.stop().await;
+
+    // Asked of a follower: it passes the change on to the leader.
+    second.admin().await.remove_node(v1::RemoveNodeRequest { node_id: 3 }).await.unwrap();
+    let message = third.ended().await.unwrap_err();
+    assert!(message.contains("removed"), "{message}");
+    second.stop().await;
+    first.stop().await;
+}
+
+/// The last step needs the vote of the node that goes: it must not end before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_is_removed_by_its_successor_down_to_the_last_node() {
+    let homes = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let first = start(1, homes[0].path()).await;
+    found(&first).await;
+    let second = start(2, homes[1].path()).await;
+    let third = start(3, homes[2].path()).await;
+    join_all(&first, &[&second, &third]).await;
+
+    first.admin().await.remove_node(v1::RemoveNodeRequest { node_id: 1 }).await.unwrap();
+    let message = first.ended().await.unwrap_err();
+    assert!(message.contains("removed"), "{message}");
+    let leader = wait_for_leader(&second).await;
+    let (leads, follows) = if leader == 2 { (second, third) } else { (third, second) };
+
+    leads.admin().await.remove_node(v1::RemoveNodeRequest { node_id: leader }).await.unwrap();
+    let message = leads.ended().await.unwrap_err();
+    assert!(message.contains("removed"), "{message}");
+    checkout_once_ready(&mut follows.engine().await, 1).await;
+    let last = 5 - leader;
+    let refused = follows.admin().await.remove_node(v1::RemoveNodeRequest { node_id: last }).await;
+    assert!(refused.unwrap_err().message().contains("the last voter"));
+    follows.stop().await;
+}
+
+/// Nobody talks to it any more, so that it must ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_removed_while_it_was_down_is_told_when_it_comes_back() {
+    let homes = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let first = start(1, homes[0].path()).await;
+    found(&first).await;
+    let second = start(2, homes[1].path()).await;
+    let third = start(3, homes[2].path()).await;
+    join_all(&first, &[&second, &third]).await;
+    third.stop().await;
+    first.admin().await.remove_node(v1::RemoveNodeRequest { node_id: 3 }).await.unwrap();
+    let message = start(3, homes[2].path()).await.ended().await.unwrap_err();
+    assert!(message.contains("removed"), "{message}");
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_node_lends_nothing_until_it_is_let_in_again() {
+    let homes = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let first = start(1, homes[0].path()).await;
+    found(&first).await;
+    let second = start(2, homes[1].path()).await;
+    join_all(&first, &[&second]).await;
+    let mut engine = second.engine().await;
+    checkout_once_ready(&mut engine, 1).await;
+
+    let fence = v1::FenceNodeRequest { node_id: 2, powered_off: false };
+    second.admin().await.fence_node(fence).await.unwrap();
+    wait_for_lease(&first, 2, v1::LeaseState::Fenced).await;
+    let denied = checkout(&mut engine, item(250, 1)).await.unwrap_err();
+    assert_eq!(denied.reason(), v1::Reason::NotReady);
+    let unknown = v1::FenceNodeRequest { node_id: 77, powered_off: false };
+    let refused = first.admin().await.fence_node(unknown).await.unwrap_err();
+    assert!(refused.message().contains("node 77 is not a member"), "{refused:?}");
+
+    first.admin().await.unfence_node(v1::UnfenceNodeRequest { node_id: 2 }).await.unwrap();
+    wait_for_lease(&first, 2, v1::LeaseState::Live).await;
+    checkout_once_ready(&mut engine, 1).await;
+    second.stop().await;
+    first.stop().await;
+}
+
+async fn wait_for_lease(asked: &Running, node: u64, lease: v1::LeaseState) {
+    let began = Instant::now();
+    loop {
+        let status = asked.admin().await.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        if status.nodes.iter().any(|it| it.node_id == node && it.lease() == lease) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "not {lease:?}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
