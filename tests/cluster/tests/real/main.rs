@@ -8,6 +8,7 @@ mod bad_entitlement;
 mod bad_request;
 mod connections;
 mod dead_node;
+mod many_calls;
 mod one_node;
 mod other_tools;
 mod paused_node;
