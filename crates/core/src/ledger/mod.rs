@@ -8,7 +8,7 @@
 //! * **identity**: epochs and allotments are numbered once and never reused.
 //!
 //! ```text
-//!             Draw                     Freeze, Open                 Thaw
+//!             Draw                 Freeze, Open, Close              Thaw
 //!  reserve ──────────▶ live allotment ──────────────▶ frozen ────────────────▶ reserve
 //!     ▲       Return        │  ▲                        │
 //!     └─────────────────────┘  └────────────────────────┘
