@@ -1,5 +1,7 @@
 //! Opening, renewing and ending node leases, and what that does to their allotments.
 
+use std::collections::BTreeMap;
+
 use super::command::{Beat, Outcome, Refusal};
 use super::event::EventKind;
 use super::{AllotmentState, FrozenLease, Lease, Ledger};
@@ -160,6 +162,7 @@ impl Ledger {
     }
 
     pub(super) fn thaw(&mut self, allotments: &[AllotmentId]) {
+        let mut thawed: BTreeMap<NodeId, u64> = BTreeMap::new();
         for id in allotments {
             let frozen = self
                 .allotments
@@ -171,10 +174,11 @@ impl Ledger {
             let Some(allotment) = self.allotments.remove(id) else { continue };
             self.forget_moves_from(*id);
             self.add_to_reserve(allotment.pool, allotment.units);
-            if allotment.units > 0 {
-                let (node, units) = (allotment.node, allotment.units);
-                self.record(EventKind::Thawed { node, units });
-            }
+            *thawed.entry(allotment.node).or_default() += allotment.units;
+        }
+        // One line for an operator, however many pools it was.
+        for (node, units) in thawed.into_iter().filter(|(_, units)| *units > 0) {
+            self.record(EventKind::Thawed { node, units });
         }
     }
 }

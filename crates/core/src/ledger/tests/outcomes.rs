@@ -97,15 +97,17 @@ fn a_freeze_is_a_compare_and_set_on_the_newest_beat() {
 fn a_thaw_frees_frozen_units_once_and_live_ones_never() {
     let mut ledger = pair();
     let dead = drawn(&mut ledger, 1, FIRST, 4);
+    let also_dead = drawn(&mut ledger, 1, SECOND, 2);
     let live = drawn(&mut ledger, 2, FIRST, 3);
     freeze(&mut ledger, 1);
-    let thaw = Command::Thaw { allotments: vec![dead, live, dead, AllotmentId(999)] };
+    let thaw = Command::Thaw { allotments: vec![dead, live, dead, also_dead, AllotmentId(999)] };
     for _ in 0..2 {
         assert_eq!(ledger.apply(&thaw), Outcome::Done);
         assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
     }
     let thawed = ledger.events().filter(|it| matches!(it.kind, EventKind::Thawed { .. })).count();
-    assert_eq!(thawed, 1, "what thaws is reported once");
+    assert_eq!(thawed, 1, "what thaws is reported once, however many pools it was");
+    assert!(happened(&ledger, &EventKind::Thawed { node: NodeId(1), units: 6 }));
 }
 
 #[test]
