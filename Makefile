@@ -20,7 +20,7 @@ CARGO := bash -c 'set -euo pipefail; . scripts/env; exec cargo "$$@"' cargo
 help: ## List the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 
-demo: ## See it work: one node, 200 engines, a kill -9 (ARGS=--keep leaves it running)
+demo: ## See it work: three sites, 300 engines, two kills (ARGS=--keep leaves it running)
 	@scripts/demo $(ARGS)
 
 build: ## Build the programs

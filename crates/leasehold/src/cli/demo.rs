@@ -13,22 +13,22 @@ use crate::demo::{self, Ending, Plan, Screen};
 /// The verdict is the exit code: 1 if a running call was lost or a unit over-issued.
 #[derive(Debug, Args)]
 pub(super) struct DemoOptions {
-    /// Leaves the node running afterwards and prints commands to try, until Ctrl-C.
+    /// Leaves the nodes running afterwards and prints commands to try, until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// How long calls are made. Below 60 the final check waits for units of the killed node.
+    /// How long calls are made. The last check follows when no unit is frozen any more.
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 75,
-        value_parser = clap::value_parser!(u64).range(12..=3_600)
+        default_value_t = 51,
+        value_parser = clap::value_parser!(u64).range(30..=3_600)
     )]
     seconds: u64,
-    /// How many engines make calls.
+    /// How many engines make calls, over all sites.
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 200,
+        default_value_t = 300,
         value_parser = clap::value_parser!(u64).range(1..=5_000)
     )]
     engines: u64,

@@ -31,7 +31,7 @@ pub use print::{Output, lines, table};
 
 /// What commands do, for the demo.
 pub(crate) mod commands {
-    pub(crate) use super::cluster::found;
+    pub(crate) use super::cluster::{found, join};
     pub(crate) use super::entitlement::install;
     pub(crate) use super::status::{fetch as status, reason_name};
 }
@@ -67,7 +67,7 @@ Exit codes:
 enum Command {
     /// Runs a node until it is told to stop.
     Serve(serve::ServeOptions),
-    /// Shows it all working on this machine: a node, engines, a kill -9 and the verdict.
+    /// Shows it all working on this machine: three sites, engines, two kills and the verdict.
     Demo(demo::DemoOptions),
     /// Founds or joins a cluster.
     #[command(subcommand)]

@@ -51,7 +51,7 @@ fn wrong_command_lines_are_refused_with_what_was_expected() {
         ("checkin AQI", "not base64"),
         ("certs dev --out c", "--node <NAME>"),
         ("certs dev --out c --node a --days 0", "1..=3650"),
-        ("demo --seconds 5", "12..=3600"),
+        ("demo --seconds 5", "30..=3600"),
         ("checkout cpa --cert c.pem", "--key <FILE>"),
         ("status --output xml", "possible values: table, json"),
     ];

@@ -23,7 +23,7 @@ use tokio::process::{Child, Command};
 
 use super::ports::free_addresses;
 use crate::cli::AdminTarget;
-use crate::cli::commands::{found, install, status};
+use crate::cli::commands::{found, install, join, status};
 
 /// Node processes that form, or will form, one cluster.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub struct NodeProcess {
     pub site: String,
     pub engines: SocketAddr,
     pub admin: SocketAddr,
+    pub peers: SocketAddr,
     pub http: SocketAddr,
     target: AdminTarget,
     child: Option<Child>,
@@ -52,6 +53,8 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// A node that is told to stop gives itself 20 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(50);
+/// Of each node: for engines, operators, other nodes, and HTTP.
+const LISTENERS: usize = 4;
 /// Of a node that ended by itself, the end of its log is shown.
 const LOG_LINES_SHOWN: usize = 5;
 
@@ -70,18 +73,19 @@ impl Cluster {
         let validity = Validity::days(CERTIFICATE_DAYS);
         let what = DevelopmentCertificates { nodes: names.clone(), hosts: Vec::new(), validity };
         write_development_certificates(&certificates, &what)?;
-        let addresses = free_addresses(3 * sites.len())?;
+        let addresses = free_addresses(LISTENERS * sites.len())?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).context("the system gives no random numbers")?;
         let vendor = SigningKey::from_bytes(&secret);
         let mut cluster = Self { program, directory, nodes: Vec::new(), vendor };
         for (index, (name, site)) in names.into_iter().zip(sites).enumerate() {
-            let [engines, admin, http] = [0, 1, 2].map(|offset| addresses[3 * index + offset]);
+            let [engines, admin, peers, http] =
+                [0, 1, 2, 3].map(|offset| addresses[LISTENERS * index + offset]);
             let target =
                 AdminTarget::with_certificates(&admin.to_string(), cluster.certificates("admin"));
-            let target = target.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+            let target = target.map_err(explain)?;
             let site = (*site).to_owned();
-            let node = NodeProcess { name, site, engines, admin, http, target, child: None };
+            let node = NodeProcess { name, site, engines, admin, peers, http, target, child: None };
             cluster.write_config(index, &node)?;
             cluster.nodes.push(node);
         }
@@ -180,23 +184,57 @@ impl Cluster {
         status(&self.nodes[index].target).await
     }
 
-    /// Founds the cluster on the first node and puts an entitlement in force that `write` makes
-    /// for its id, with this cluster's vendor.
+    /// The events above number `since` that a node knows.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn events(
+        &self,
+        index: usize,
+        since: u64,
+    ) -> Result<Vec<v1::Event>, crate::cli::Failure> {
+        let target = &self.nodes[index].target;
+        let request = v1::EventsRequest { since, follow: false };
+        let mut client = target.client();
+        let mut stream = target.answer(client.events(request)).await?;
+        let mut events = Vec::new();
+        while let Ok(Some(v1::EventsResponse { event })) = stream.message().await {
+            events.extend(event);
+        }
+        Ok(events)
+    }
+
+    /// Has the first node found the cluster, which trusts this demo's vendor.
     ///
     /// # Errors
     /// What the node refused.
-    pub async fn found(
-        &self,
-        write: impl FnOnce(ClusterId, &SigningKey) -> anyhow::Result<Vec<u8>>,
-    ) -> anyhow::Result<ClusterId> {
-        let target = &self.nodes[0].target;
+    pub async fn found(&self) -> anyhow::Result<ClusterId> {
         let trusted = [self.vendor.verifying_key().to_bytes()];
-        let explain = |failure: crate::cli::Failure| anyhow::anyhow!("{failure}");
-        let id = found(target, None, &trusted).await.map_err(explain)?;
+        let id = found(&self.nodes[0].target, None, &trusted).await.map_err(explain)?;
         let id: [u8; 16] = id[..].try_into().context("the node gave no cluster id")?;
-        let cluster = ClusterId(id);
-        install(target, write(cluster, &self.vendor)?).await.map_err(explain)?;
-        Ok(cluster)
+        Ok(ClusterId(id))
+    }
+
+    /// Has a node join the cluster of the first one.
+    ///
+    /// # Errors
+    /// What the node refused.
+    pub async fn join(&self, index: usize) -> anyhow::Result<()> {
+        let via = self.nodes[0].peers.to_string();
+        join(&self.nodes[index].target, &via).await.map_err(explain)?;
+        Ok(())
+    }
+
+    /// Puts an entitlement in force that `write` makes with this demo's vendor.
+    ///
+    /// # Errors
+    /// What the node refused.
+    pub async fn install(
+        &self,
+        write: impl FnOnce(&SigningKey) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<()> {
+        install(&self.nodes[0].target, write(&self.vendor)?).await.map_err(explain)?;
+        Ok(())
     }
 
     /// # Errors
@@ -241,7 +279,7 @@ impl Cluster {
     }
 
     fn write_config(&self, index: usize, node: &NodeProcess) -> anyhow::Result<()> {
-        let NodeProcess { name, site, engines, admin, http, .. } = node;
+        let NodeProcess { name, site, engines, admin, peers, http, .. } = node;
         let tls = |listener: &str| {
             format!(
                 "[{listener}.tls]\nca = \"certs/ca.pem\"\ncertificate = \"certs/{name}.pem\"\n\
@@ -252,15 +290,19 @@ impl Cluster {
         let text = format!(
             "[node]\nid = {id}\nname = \"{name}\"\nsite = \"{site}\"\ndata_dir = \"{name}\"\n\n\
              [engines]\nlisten = \"{engines}\"\n{}[admin]\nlisten = \"{admin}\"\n{}\
+             [peers]\nlisten = \"{peers}\"\n{}\
              [http]\nlisten = \"{http}\"\nplain_text = \"on loopback only\"\n",
             tls("engines"),
             tls("admin"),
+            tls("peers"),
         );
         let path = self.directory.path().join(format!("{name}.toml"));
         std::fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))
     }
 
-    fn config_path(&self, index: usize) -> PathBuf {
+    /// Where a node's configuration is.
+    #[must_use]
+    pub fn config_path(&self, index: usize) -> PathBuf {
         self.directory.path().join(format!("{}.toml", self.nodes[index].name))
     }
 
@@ -287,6 +329,10 @@ impl NodeProcess {
             let _ = kill_process(pid, Signal::TERM);
         }
     }
+}
+
+fn explain(failure: crate::cli::Failure) -> anyhow::Error {
+    anyhow::anyhow!("{failure}")
 }
 
 /// Longer than anybody keeps a demo running.

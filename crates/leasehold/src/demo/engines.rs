@@ -20,9 +20,11 @@ use crate::cli::commands::reason_name;
 /// How long calls last: many outlive a checkout's lifetime of 30 s.
 pub(super) const CALL_LEAST: Duration = Duration::from_secs(2);
 pub(super) const CALL_MOST: Duration = Duration::from_secs(60);
-/// The mean of such durations: an engine has one call at a time on average. Calls arrive whether
-/// or not another one runs.
+/// The mean of such durations: an engine has one call at a time on average, and begins with one.
+/// Calls arrive whether or not another one runs.
 const ARRIVAL_MEAN: Duration = Duration::from_secs(17);
+/// The first calls arrive within this, since each opens a connection.
+const FIRST_WITHIN_MS: u64 = 3_000;
 
 /// Engines at work, in one process and on one clock.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Engines {
     pub record: Arc<Record>,
     pub tally: Arc<Tally>,
     pub clock: Clock,
+    count: usize,
+    sites: usize,
     stop: CancellationToken,
     engines: JoinSet<()>,
 }
@@ -55,6 +59,8 @@ pub struct Counts {
 /// A checkout as its engine saw it, on the engines' clock.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantedCheckout {
+    /// The engine's own site, by its place in the list of sites.
+    pub site: usize,
     pub asked_ms: u64,
     pub granted_ms: u64,
     /// Finer than the difference.
@@ -62,27 +68,54 @@ pub struct GrantedCheckout {
 }
 
 impl Engines {
-    /// Starts `count` engines; their calls begin at once.
+    /// Starts `count` engines, spread over sites; their calls begin at once. `configs` holds what
+    /// an engine of each site is given.
     ///
     /// # Errors
-    /// If the SDK refuses the configuration.
-    pub fn start(count: usize, config: &ClientConfig, seed: u64) -> anyhow::Result<Self> {
+    /// If the SDK refuses a configuration.
+    pub fn start(count: usize, configs: &[ClientConfig], seed: u64) -> anyhow::Result<Self> {
         let (record, tally) = (Arc::new(Record::default()), Arc::new(Tally::default()));
         let (clock, stop) = (Clock::default(), CancellationToken::new());
         let mut engines = JoinSet::new();
-        for number in 0..count {
+        for (number, (site, config)) in configs.iter().enumerate().cycle().take(count).enumerate() {
             let witness = record.witness(number);
             let client = Client::connect_with(config, clock.clone(), Some(witness))?;
             let (tally, clock, stop) = (Arc::clone(&tally), clock.clone(), stop.clone());
-            let engine = Engine { client, tally, clock, stop };
+            let engine = Engine { client, site, tally, clock, stop };
             engines.spawn(engine.run(Dice::new(seed.wrapping_add(number as u64))));
         }
-        Ok(Self { record, tally, clock, stop, engines })
+        Ok(Self { record, tally, clock, count, sites: configs.len(), stop, engines })
     }
 
-    /// Hangs every call up and waits until each check-in is dealt with.
-    pub async fn stop(&mut self) {
+    /// Calls that run now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.record.running_of(self.clock.now(), |engine| engine < self.count)
+    }
+
+    /// Of these, the calls of a site's own engines, wherever their licenses are.
+    #[must_use]
+    pub fn running_at(&self, site: usize) -> usize {
+        let is_there = |engine: usize| engine < self.count && engine % self.sites == site;
+        self.record.running_of(self.clock.now(), is_there)
+    }
+
+    /// A client beside the engines whose uses go into the same record.
+    ///
+    /// # Errors
+    /// If the SDK refuses the configuration.
+    pub fn beside(&self, number: usize, config: &ClientConfig) -> anyhow::Result<Client> {
+        let witness = self.record.witness(self.count + number);
+        Ok(Client::connect_with(config, self.clock.clone(), Some(witness))?)
+    }
+
+    /// Hangs every call up; no new one begins.
+    pub fn hang_up(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits until each call has ended and its check-in is dealt with.
+    pub async fn finish(&mut self) {
         while self.engines.join_next().await.is_some() {}
     }
 }
@@ -101,6 +134,7 @@ impl Tally {
 #[derive(Clone, Debug)]
 struct Engine {
     client: Client,
+    site: usize,
     tally: Arc<Tally>,
     clock: Clock,
     stop: CancellationToken,
@@ -109,14 +143,16 @@ struct Engine {
 impl Engine {
     async fn run(self, mut dice: Dice) {
         let mut calls = JoinSet::new();
+        let first = Duration::from_millis(dice.below(FIRST_WITHIN_MS));
+        let mut next_at = tokio::time::Instant::now() + first;
         loop {
-            let next = dice.until_next(ARRIVAL_MEAN);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                () = tokio::time::sleep(next) => {}
+                () = tokio::time::sleep_until(next_at) => {}
                 Some(_) = calls.join_next() => continue,
             }
+            next_at += dice.until_next(ARRIVAL_MEAN);
             let lines = next_call(&mut dice);
             let lasts = dice.log_uniform(CALL_LEAST, CALL_MOST);
             calls.spawn(self.clone().call(lines, lasts));
@@ -131,7 +167,12 @@ impl Engine {
         match self.client.checkout(&lines).await {
             Ok(guard) => {
                 let (took, granted_ms) = (began.elapsed(), self.clock.now());
-                self.tally.lock().granted.push(GrantedCheckout { asked_ms, granted_ms, took });
+                self.tally.lock().granted.push(GrantedCheckout {
+                    site: self.site,
+                    asked_ms,
+                    granted_ms,
+                    took,
+                });
                 let recognizer = lines.first().map(|(feature, _)| *feature);
                 self.talk(guard, recognizer, granted_ms, lasts).await;
             }

@@ -18,18 +18,28 @@ struct Offer {
     calls_per_cent: u32,
 }
 
+/// The site that has a production set of its own; all others share the floating one.
+pub(super) const HOME: &str = "west";
+/// What is in the home's set: `(feature, units for each 1000 engines)`. Less than its own engines
+/// need at times: they come to the floating set for the rest.
+const HOMED: (&str, u64) = ("asr.tier4", 30);
+/// Used by nobody but whoever measures draws: while all is well, and when a node was killed. One
+/// for each, as a node keeps units of what was drawn lately.
+pub(super) const BATCH: [&str; 2] = ["asr.batch", "tts.batch"];
+const BATCH_UNITS: u64 = 40;
+
 const fn offer(feature: &'static str, units_per_mille: u64, calls_per_cent: u32) -> Offer {
     Offer { feature, units_per_mille, calls_per_cent }
 }
 
 /// A call needs one of these. Each has about twice what is in use on average, as the units of
-/// calls that ended before the killed node's leases did stay frozen for up to 31 s: only
-/// `asr.tier4` is scarce, so that there is something to deny.
+/// calls that ended before a killed node's lease did stay frozen for up to 31 s: only `asr.tier4`
+/// is scarce, so that there is something to deny.
 const RECOGNIZERS: [Offer; 4] = [
     offer("asr.tier1", 1_100, 45),
     offer("asr.tier2", 650, 25),
     offer("asr.tier3", 500, 18),
-    offer("asr.tier4", 140, 12),
+    offer("asr.tier4", 110, 12),
 ];
 /// And one of these.
 const VOICES: [Offer; 3] =
@@ -44,8 +54,21 @@ fn all() -> impl Iterator<Item = &'static Offer> {
 /// Units that the customer is entitled to, by feature.
 #[must_use]
 pub fn entitled(engines: usize) -> BTreeMap<String, u64> {
+    let mut entitled = floating(engines);
+    let (feature, units) = homed(engines);
+    *entitled.entry(feature).or_default() += units;
+    entitled
+}
+
+fn floating(engines: usize) -> BTreeMap<String, u64> {
     let units = |offer: &Offer| (engines as u64 * offer.units_per_mille / 1_000).max(1);
-    all().map(|offer| (offer.feature.to_owned(), units(offer))).collect()
+    let shared = all().map(|offer| (offer.feature.to_owned(), units(offer)));
+    shared.chain(BATCH.map(|feature| (feature.to_owned(), BATCH_UNITS))).collect()
+}
+
+fn homed(engines: usize) -> (String, u64) {
+    let (feature, units_per_mille) = HOMED;
+    (feature.to_owned(), (engines as u64 * units_per_mille / 1_000).max(1))
 }
 
 /// What the next call asks for: a recognizer and a voice, and sometimes call progress analysis.
@@ -69,7 +92,7 @@ fn pick(offers: &'static [Offer], dice: &mut Dice) -> &'static str {
     offers[0].feature
 }
 
-/// The signed entitlement that holds [`entitled`] in one floating production set.
+/// The signed entitlement that holds [`entitled`]: a floating production set, and one of `west`.
 ///
 /// # Errors
 /// If this machine's date is out of range.
@@ -78,13 +101,6 @@ pub fn entitlement(
     engines: usize,
     key: &SigningKey,
 ) -> anyhow::Result<Vec<u8>> {
-    let features = entitled(engines)
-        .into_iter()
-        .map(|(feature, units)| Ok(FeatureLine { feature: feature.parse()?, units }));
-    let now_ms = jiff::Timestamp::now().as_millisecond();
-    let in_days = |days: i64| {
-        Date::of_unix_ms(now_ms + days * DAY_MS).context("this machine's date is out of range")
-    };
     let entitlement = Entitlement {
         format: FORMAT,
         cluster,
@@ -92,20 +108,39 @@ pub fn entitlement(
         issued: in_days(0)?,
         customer: "Demo".to_owned(),
         contact_days: CONTACT_DAYS_MIN,
-        sets: vec![LicenseSet {
-            name: "production".parse()?,
-            kind: SetKind::Production,
-            home: None,
-            covers: Vec::new(),
-            starts: in_days(-1)?,
-            contract_end: in_days(365)?,
-            maintenance_until: in_days(365)?,
-            autonomy_s: None,
-            features: features.collect::<anyhow::Result<_>>()?,
-        }],
+        sets: vec![
+            production("production", None, floating(engines))?,
+            production(HOME, Some(HOME), std::iter::once(homed(engines)))?,
+        ],
     };
     entitlement.validate().context("the demo's entitlement is refused")?;
     Ok(entitlement.seal(key))
+}
+
+fn production(
+    name: &str,
+    home: Option<&str>,
+    features: impl IntoIterator<Item = (String, u64)>,
+) -> anyhow::Result<LicenseSet> {
+    let features = features
+        .into_iter()
+        .map(|(feature, units)| Ok(FeatureLine { feature: feature.parse()?, units }));
+    Ok(LicenseSet {
+        name: name.parse()?,
+        kind: SetKind::Production,
+        home: home.map(str::parse).transpose()?,
+        covers: Vec::new(),
+        starts: in_days(-1)?,
+        contract_end: in_days(365)?,
+        maintenance_until: in_days(365)?,
+        autonomy_s: None,
+        features: features.collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn in_days(days: i64) -> anyhow::Result<Date> {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    Date::of_unix_ms(now_ms + days * DAY_MS).context("this machine's date is out of range")
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -121,7 +156,11 @@ mod tests {
         for engines in [1, 200, 5_000] {
             let envelope = entitlement(cluster, engines, &key).unwrap();
             let opened = Entitlement::open(&envelope, &trusted, cluster, None).unwrap();
-            assert_eq!(opened.sets[0].features.len(), 8);
+            let mut units: BTreeMap<String, u64> = BTreeMap::new();
+            for line in opened.sets.iter().flat_map(|set| &set.features) {
+                *units.entry(line.feature.to_string()).or_default() += line.units;
+            }
+            assert_eq!(units, entitled(engines), "the verdict judges by what was bought");
         }
     }
 

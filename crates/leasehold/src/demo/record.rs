@@ -84,7 +84,15 @@ impl Record {
     /// How many uses run at `now_ms`.
     #[must_use]
     pub fn running(&self, now_ms: u64) -> usize {
-        self.lock().open.values().filter(|open| open.until_ms > now_ms).count()
+        self.running_of(now_ms, |_| true)
+    }
+
+    /// Of these, the uses by engines that are `wanted`.
+    #[must_use]
+    pub fn running_of(&self, now_ms: u64, wanted: impl Fn(usize) -> bool) -> usize {
+        let uses = self.lock();
+        let open = uses.open.iter().filter(|(_, open)| open.until_ms > now_ms);
+        open.filter(|((engine, _), _)| wanted(*engine)).count()
     }
 
     fn note(&self, engine: usize, event: &Use) {
@@ -159,6 +167,7 @@ mod tests {
         witness.on_use(&Use::Extended { guard: 1, at_ms: 200, valid_until_ms: 500 });
         assert_eq!(record.in_use(450), BTreeMap::from([("cpa".to_owned(), 2)]));
         assert_eq!((record.running(450), record.running(500)), (1, 0));
+        assert_eq!(record.running_of(450, |engine| engine == 1), 0);
         witness.on_use(&Use::Ended { guard: 1, at_ms: 420 });
         assert_eq!(spans(&record), [(100, 420)]);
         assert!(record.in_use(410).is_empty());
