@@ -230,7 +230,7 @@ impl<'a> Story<'a> {
         outage.started_ms = self.engines.clock.now();
         let index = outage.site;
         let text = format!(
-            "{} is started again; {} calls of its site's engines have run on meanwhile",
+            "{} is started again; {} calls of its site's engines run, at the other sites",
             outage.node,
             self.engines.running_at(index)
         );
