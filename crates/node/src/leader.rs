@@ -5,7 +5,8 @@ use std::time::Duration;
 use leasehold_consensus::{Consensus, ProposeError};
 use leasehold_core::id::NodeId;
 use leasehold_core::ledger::command::{Command, Outcome};
-use tonic::Status;
+use tokio::time::Instant;
+use tonic::{Code, Status};
 
 use crate::actors::proposals::ProposalsHandle;
 use crate::membership::{Change, Membership};
@@ -13,6 +14,9 @@ use crate::peers::{PeerError, Peers, status_of};
 
 /// One round trip and a vote.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
+/// A few elections: an operator waits.
+const SUCCESSION_DEADLINE: Duration = Duration::from_secs(6);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
 pub struct LeaderRoute {
@@ -55,13 +59,37 @@ impl LeaderRoute {
     /// As [`LeaderRoute::change`].
     pub async fn change_here(&self, member: NodeId, change: Change) -> Result<(), Status> {
         if change == Change::Remove && member == self.node {
-            self.hand_over().await;
-            let leader = self.leader()?;
-            if leader != self.node {
-                return self.peers.change(leader, member, change).await.map_err(peer_status);
-            }
+            return self.have_successor_remove_this_node().await;
         }
         self.membership.change(member, change).await.map_err(|error| status_of(&error))
+    }
+
+    async fn have_successor_remove_this_node(&self) -> Result<(), Status> {
+        self.hand_over().await;
+        let give_up_at = Instant::now() + SUCCESSION_DEADLINE;
+        loop {
+            let removed = match self.leader() {
+                // Nobody took over: it says so.
+                Ok(leader) if leader == self.node => {
+                    let removed = self.membership.change(self.node, Change::Remove).await;
+                    removed.map_err(|error| status_of(&error))
+                }
+                Ok(leader) => {
+                    let removed = self.peers.change(leader, self.node, Change::Remove).await;
+                    removed.map_err(peer_status)
+                }
+                Err(status) => Err(status),
+            };
+            match removed {
+                // The successor is new to it: it may not be ready, or another may lead by now.
+                Err(status)
+                    if status.code() == Code::Unavailable && Instant::now() < give_up_at =>
+                {
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
+                decided => return decided,
+            }
+        }
     }
 
     /// If this node leads, lets the voter that has most of its log lead: nobody waits for an

@@ -29,14 +29,10 @@ async fn a_node_is_added_from_the_clusters_side() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_node_ends_by_itself_and_its_id_is_never_used_again() {
-    let homes = [(); 4].map(|()| tempfile::tempdir().unwrap());
-    let first = start(1, homes[0].path()).await;
-    found(&first).await;
-    let second = start(2, homes[1].path()).await;
-    let third = start(3, homes[2].path()).await;
-    join_all(&first, &[&second, &third]).await;
+    let (_homes, [first, second, third]) = cluster().await;
 
-    let impostor = start(3, homes[3].path()).await;
+    let empty = tempfile::tempdir().unwrap();
+    let impostor = start(3, empty.path()).await;
     let via = first.peers.to_string();
     let refused = impostor.admin().await.join_cluster(v1::JoinClusterRequest { via }).await;
     let message = refused.unwrap_err().message().to_owned();
@@ -54,12 +50,7 @@ async fn a_removed_node_ends_by_itself_and_its_id_is_never_used_again() {
 /// The last step needs the vote of the node that goes: it must not end before that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_is_removed_by_its_successor_down_to_the_last_node() {
-    let homes = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let first = start(1, homes[0].path()).await;
-    found(&first).await;
-    let second = start(2, homes[1].path()).await;
-    let third = start(3, homes[2].path()).await;
-    join_all(&first, &[&second, &third]).await;
+    let (_homes, [first, second, third]) = cluster().await;
 
     first.admin().await.remove_node(v1::RemoveNodeRequest { node_id: 1 }).await.unwrap();
     let message = first.ended().await.unwrap_err();
@@ -80,12 +71,7 @@ async fn a_leader_is_removed_by_its_successor_down_to_the_last_node() {
 /// Nobody talks to it any more, so that it must ask.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_removed_while_it_was_down_is_told_when_it_comes_back() {
-    let homes = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let first = start(1, homes[0].path()).await;
-    found(&first).await;
-    let second = start(2, homes[1].path()).await;
-    let third = start(3, homes[2].path()).await;
-    join_all(&first, &[&second, &third]).await;
+    let (homes, [first, second, third]) = cluster().await;
     third.stop().await;
     first.admin().await.remove_node(v1::RemoveNodeRequest { node_id: 3 }).await.unwrap();
     let message = start(3, homes[2].path()).await.ended().await.unwrap_err();
@@ -96,11 +82,7 @@ async fn a_node_that_was_removed_while_it_was_down_is_told_when_it_comes_back() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fenced_node_lends_nothing_until_it_is_let_in_again() {
-    let homes = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let first = start(1, homes[0].path()).await;
-    found(&first).await;
-    let second = start(2, homes[1].path()).await;
-    join_all(&first, &[&second]).await;
+    let (_homes, [first, second]) = cluster().await;
     let mut engine = second.engine().await;
     checkout_once_ready(&mut engine, 1).await;
 

@@ -13,6 +13,7 @@ use leasehold_node::http::Telemetry;
 use leasehold_proto::v1;
 use leasehold_proto::v1::admin_client::AdminClient;
 use leasehold_proto::v1::licensing_client::LicensingClient;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -171,7 +172,19 @@ pub(crate) async fn renew_once_ready(
     }
 }
 
-pub(crate) async fn join_all(first: &Running, others: &[&Running]) {
+/// A founded cluster of nodes 1 to N with its data directories, which live as long as they are kept.
+pub(crate) async fn cluster<const N: usize>() -> ([TempDir; N], [Running; N]) {
+    let homes = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let mut nodes = Vec::new();
+    for (id, home) in (1..).zip(&homes) {
+        nodes.push(start(id, home.path()).await);
+    }
+    found(&nodes[0]).await;
+    join_all(&nodes[0], &nodes[1..]).await;
+    (homes, nodes.try_into().ok().unwrap())
+}
+
+async fn join_all(first: &Running, others: &[Running]) {
     for node in others {
         let via = first.peers.to_string();
         node.admin().await.join_cluster(v1::JoinClusterRequest { via }).await.unwrap();

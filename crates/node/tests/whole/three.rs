@@ -6,12 +6,7 @@ use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_share_one_pool_and_a_running_call_outlives_its_node() {
-    let homes = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let first = start(1, homes[0].path()).await;
-    found(&first).await;
-    let second = start(2, homes[1].path()).await;
-    let third = start(3, homes[2].path()).await;
-    join_all(&first, &[&second, &third]).await;
+    let (_homes, [first, second, third]) = cluster().await;
 
     // All units of the pool can be had at the node that drew none before.
     let mut at_second = second.engine().await;
@@ -38,12 +33,7 @@ async fn three_nodes_share_one_pool_and_a_running_call_outlives_its_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_leader_hands_over_without_an_election_timeout() {
-    let homes = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let first = start(1, homes[0].path()).await;
-    found(&first).await;
-    let second = start(2, homes[1].path()).await;
-    let third = start(3, homes[2].path()).await;
-    join_all(&first, &[&second, &third]).await;
+    let (_homes, [first, second, third]) = cluster().await;
     first.stop().await;
     wait_for_leader(&second).await;
     second.stop().await;
