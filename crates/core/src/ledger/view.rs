@@ -165,6 +165,11 @@ impl Ledger {
         self.allotments.iter()
     }
 
+    /// Where checkouts went that left their allotment.
+    pub fn moves(&self) -> impl Iterator<Item = (&(AllotmentId, CheckoutId), &AllotmentId)> {
+        self.moved.iter()
+    }
+
     #[must_use]
     pub fn pools(&self) -> &BTreeMap<PoolId, Pool> {
         &self.pools
