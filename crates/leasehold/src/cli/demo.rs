@@ -16,6 +16,10 @@ pub(super) struct DemoOptions {
     /// Leaves the nodes running afterwards and prints commands to try, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// How far the sites are from each other: proxies delay what goes from one to another, so that a
+    /// question and its answer take this long.
+    #[arg(long, value_name = "TIME", value_parser = round_trip)]
+    wan: Option<Duration>,
     /// How long calls are made. The last check follows when no unit is frozen any more.
     #[arg(
         long,
@@ -39,6 +43,7 @@ pub(super) async fn run(options: &DemoOptions, output: Output) -> Result<(), Fai
         program: std::env::current_exe().context("this program's path is not known")?,
         traffic: Duration::from_secs(options.seconds),
         engines: usize::try_from(options.engines).context("--engines")?,
+        round_trip: options.wan,
         keep: options.keep,
     };
     // Each engine is a connection. The limit that results is not of interest here.
@@ -56,6 +61,18 @@ pub(super) async fn run(options: &DemoOptions, output: Output) -> Result<(), Fai
         output.print(&*summary, demo::Summary::text)?;
     }
     if summary.is_good { Ok(()) } else { Err(Failure::silent(Exit::Failed)) }
+}
+
+/// The timings of a cluster are made for less; see `election_max_ms`.
+const ROUND_TRIP_MS_MOST: u64 = 200;
+
+/// `80ms`, as people write it.
+fn round_trip(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix("ms").unwrap_or(text).trim();
+    match number.parse() {
+        Ok(ms) if (1..=ROUND_TRIP_MS_MOST).contains(&ms) => Ok(Duration::from_millis(ms)),
+        Ok(_) | Err(_) => Err(format!("expected 1ms to {ROUND_TRIP_MS_MOST}ms, such as 80ms")),
+    }
 }
 
 /// Ctrl-C, a service manager, or the terminal that goes away.

@@ -31,6 +31,7 @@ fn every_command_of_the_documentation_is_accepted() {
         "checkin AQID --output json",
         "certs dev --out certs --node east-1 --node west-1 --host license.example",
         "demo --keep --seconds 30 --engines 50",
+        "demo --wan 80ms",
     ];
     for line in commands {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -52,6 +53,7 @@ fn wrong_command_lines_are_refused_with_what_was_expected() {
         ("certs dev --out c", "--node <NAME>"),
         ("certs dev --out c --node a --days 0", "1..=3650"),
         ("demo --seconds 5", "30..=3600"),
+        ("demo --wan 2s", "1ms to 200ms"),
         ("checkout cpa --cert c.pem", "--key <FILE>"),
         ("status --output xml", "possible values: table, json"),
     ];

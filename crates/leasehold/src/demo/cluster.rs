@@ -21,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::distance::{Distance, Outside};
 use super::ports::free_addresses;
 use crate::cli::AdminTarget;
 use crate::cli::commands::{found, install, join, status};
@@ -32,6 +33,8 @@ pub struct Cluster {
     directory: TempDir,
     nodes: Vec<NodeProcess>,
     vendor: SigningKey,
+    /// Between the sites, if they are far from each other.
+    distance: Option<Distance>,
 }
 
 /// One node: what it was told, and its process while it runs.
@@ -53,17 +56,22 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// A node that is told to stop gives itself 20 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(50);
-/// Of each node: for engines, operators, other nodes, and HTTP.
-const LISTENERS: usize = 4;
+/// Of each node: for engines, operators, other nodes and HTTP, and two of proxies.
+const ADDRESSES: usize = 6;
 /// Of a node that ended by itself, the end of its log is shown.
 const LOG_LINES_SHOWN: usize = 5;
 
 impl Cluster {
-    /// Prepares one node in each of `sites`; starts nothing. `program` is a `leasehold`.
+    /// Prepares one node in each of `sites`; starts nothing. `program` is a `leasehold`. With a
+    /// `round_trip` the sites are that far from each other.
     ///
     /// # Errors
     /// If the files can't be written, or no ports are free.
-    pub fn prepare(program: PathBuf, sites: &[&str]) -> anyhow::Result<Self> {
+    pub async fn prepare(
+        program: PathBuf,
+        sites: &[&str],
+        round_trip: Option<Duration>,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("leasehold-demo-")
             .tempdir()
@@ -73,21 +81,29 @@ impl Cluster {
         let validity = Validity::days(CERTIFICATE_DAYS);
         let what = DevelopmentCertificates { nodes: names.clone(), hosts: Vec::new(), validity };
         write_development_certificates(&certificates, &what)?;
-        let addresses = free_addresses(LISTENERS * sites.len())?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).context("the system gives no random numbers")?;
         let vendor = SigningKey::from_bytes(&secret);
-        let mut cluster = Self { program, directory, nodes: Vec::new(), vendor };
-        for (index, (name, site)) in names.into_iter().zip(sites).enumerate() {
-            let [engines, admin, peers, http] =
-                [0, 1, 2, 3].map(|offset| addresses[LISTENERS * index + offset]);
-            let target =
-                AdminTarget::with_certificates(&admin.to_string(), cluster.certificates("admin"));
+        let mut distance = round_trip.map(Distance::new);
+        let mut addresses = free_addresses(ADDRESSES * sites.len())?.into_iter();
+        let mut free = || addresses.next().context("too few addresses were found");
+        let mut nodes = Vec::new();
+        for (name, site) in names.into_iter().zip(sites) {
+            let (engines, admin, peers, http) = (free()?, free()?, free()?, free()?);
+            let outside = Outside { engines: free()?, peers: free()? };
+            if let Some(distance) = &mut distance {
+                distance.lead_to(outside, Outside { engines, peers }).await?;
+            }
+            let files = files(&certificates, "admin");
+            let target = AdminTarget::with_certificates(&admin.to_string(), files);
             let target = target.map_err(explain)?;
             let site = (*site).to_owned();
-            let node = NodeProcess { name, site, engines, admin, peers, http, target, child: None };
-            cluster.write_config(index, &node)?;
-            cluster.nodes.push(node);
+            let child = None;
+            nodes.push(NodeProcess { name, site, engines, admin, peers, http, target, child });
+        }
+        let cluster = Self { program, directory, nodes, vendor, distance };
+        for (index, node) in cluster.nodes.iter().enumerate() {
+            cluster.write_config(index, node)?;
         }
         Ok(cluster)
     }
@@ -105,25 +121,21 @@ impl Cluster {
     /// The files of the holder `name`: `admin`, `engine` or a node's.
     #[must_use]
     pub fn certificates(&self, name: &str) -> TlsFiles {
-        let certificates = self.directory.path().join("certs");
-        TlsFiles {
-            ca: certificates.join("ca.pem"),
-            certificate: certificates.join(format!("{name}.pem")),
-            key: certificates.join(format!("{name}-key.pem")),
-        }
+        files(&self.directory.path().join("certs"), name)
     }
 
-    /// How an engine's SDK reaches these nodes.
+    /// How the SDK of an engine at `site` reaches these nodes.
     #[must_use]
-    pub fn for_engines(&self) -> (Vec<Endpoint>, Security) {
-        let endpoint = |node: &NodeProcess| Endpoint {
-            address: node.engines.to_string(),
-            site: node.site.clone(),
+    pub fn for_engines(&self, site: &str) -> (Vec<Endpoint>, Security) {
+        let endpoint = |(index, node): (usize, &NodeProcess)| {
+            let outside = self.outside(index).filter(|_| node.site != site);
+            let address = outside.map_or(node.engines, |outside| outside.engines);
+            Endpoint { address: address.to_string(), site: node.site.clone() }
         };
         let TlsFiles { ca, certificate, key } = self.certificates("engine");
         let identity = Some((certificate, key));
         let files = leasehold_client::TlsFiles { ca, identity, server_name: None };
-        (self.nodes.iter().map(endpoint).collect(), Security::Tls(files))
+        (self.nodes.iter().enumerate().map(endpoint).collect(), Security::Tls(files))
     }
 
     /// Starts the process of a node; [`Cluster::answers`] tells when it serves.
@@ -220,7 +232,7 @@ impl Cluster {
     /// # Errors
     /// What the node refused.
     pub async fn join(&self, index: usize) -> anyhow::Result<()> {
-        let via = self.nodes[0].peers.to_string();
+        let via = self.peer_address(0).to_string();
         join(&self.nodes[index].target, &via).await.map_err(explain)?;
         Ok(())
     }
@@ -278,6 +290,15 @@ impl Cluster {
         path
     }
 
+    fn outside(&self, index: usize) -> Option<Outside> {
+        self.distance.as_ref()?.outside(index)
+    }
+
+    /// Where other nodes, which are all in other sites, reach a node.
+    fn peer_address(&self, index: usize) -> SocketAddr {
+        self.outside(index).map_or(self.nodes[index].peers, |outside| outside.peers)
+    }
+
     fn write_config(&self, index: usize, node: &NodeProcess) -> anyhow::Result<()> {
         let NodeProcess { name, site, engines, admin, peers, http, .. } = node;
         let tls = |listener: &str| {
@@ -287,8 +308,10 @@ impl Cluster {
             )
         };
         let id = index + 1;
+        let peer_address = self.peer_address(index);
         let text = format!(
-            "[node]\nid = {id}\nname = \"{name}\"\nsite = \"{site}\"\ndata_dir = \"{name}\"\n\n\
+            "[node]\nid = {id}\nname = \"{name}\"\nsite = \"{site}\"\ndata_dir = \"{name}\"\n\
+             peer_address = \"{peer_address}\"\n\n\
              [engines]\nlisten = \"{engines}\"\n{}[admin]\nlisten = \"{admin}\"\n{}\
              [peers]\nlisten = \"{peers}\"\n{}\
              [http]\nlisten = \"{http}\"\nplain_text = \"on loopback only\"\n",
@@ -328,6 +351,14 @@ impl NodeProcess {
             // It may have ended in this moment, which is what is wanted.
             let _ = kill_process(pid, Signal::TERM);
         }
+    }
+}
+
+fn files(certificates: &Path, name: &str) -> TlsFiles {
+    TlsFiles {
+        ca: certificates.join("ca.pem"),
+        certificate: certificates.join(format!("{name}.pem")),
+        key: certificates.join(format!("{name}-key.pem")),
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn form(
 }
 
 fn config(cluster: &Cluster, site: &str) -> ClientConfig {
-    let (endpoints, security) = cluster.for_engines();
+    let (endpoints, security) = cluster.for_engines(site);
     ClientConfig { endpoints, site: site.to_owned(), security, deadlines: Deadlines::default() }
 }
 

@@ -13,9 +13,15 @@ const OVERHEAD: Duration = Duration::from_secs(6);
 pub(super) fn announcement(plan: &Plan) -> String {
     let seconds = plan.traffic.as_secs();
     let about = (story::duration(plan.traffic) + OVERHEAD).as_secs();
+    let distance = plan.round_trip.map_or(String::new(), |round_trip| {
+        format!(
+            "\x20 * proxies delay all that goes from one site to another: a round trip takes {} ms\n",
+            round_trip.as_millis()
+        )
+    });
     format!(
         "Leasehold demo: about {about} s, on this machine alone. What will happen:\n\
-         \x20 * three `leasehold serve` processes, for the sites {}, form a cluster\n\
+         \x20 * three `leasehold serve` processes, for the sites {}, form a cluster\n{distance}\
          \x20 * an entitlement for {} features is installed: a set that all sites share, and one \
          of {HOME}\n\
          \x20 * {} engines make calls of {} to {} s for {seconds} s; each asks its own site first\n\

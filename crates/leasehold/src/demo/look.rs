@@ -42,8 +42,9 @@ pub struct MovedCalls {
     pub handed_over: u64,
 }
 
-/// A node that does not answer within this is shown as down; looks are half a second apart.
-const LOOK_DEADLINE: Duration = Duration::from_millis(400);
+/// A node that does not answer within this is shown as silent. A node asks the leader first, and
+/// waits up to a second for it; the next look is late then.
+const LOOK_DEADLINE: Duration = Duration::from_millis(1_500);
 
 impl Watch {
     /// Asks all nodes at once.

@@ -10,6 +10,7 @@
 
 mod cluster;
 mod dice;
+mod distance;
 mod draws;
 mod engines;
 mod forming;
@@ -54,6 +55,8 @@ pub struct Plan {
     /// Time with calls; start and final check come on top.
     pub traffic: Duration,
     pub engines: usize,
+    /// How long a question from one site to another takes, with its answer; `None`: no delay.
+    pub round_trip: Option<Duration>,
     /// The nodes stay when all is done, until the interrupt.
     pub keep: bool,
 }
@@ -78,7 +81,7 @@ pub async fn run(
     interrupt: impl Future<Output = ()>,
 ) -> anyhow::Result<Ending> {
     screen.note(&guide::announcement(plan))?;
-    let mut cluster = Cluster::prepare(plan.program.clone(), &SITES)?;
+    let mut cluster = Cluster::prepare(plan.program.clone(), &SITES, plan.round_trip).await?;
     let mut interrupt = std::pin::pin!(interrupt);
     let summary = tokio::select! {
         biased;
@@ -137,6 +140,7 @@ async fn perform(
     Ok(Summary::of(Observed {
         took: began.elapsed(),
         engines: plan.engines,
+        round_trip: plan.round_trip,
         sites: SITES.len(),
         counts: &engines.tally.counts(),
         calls: &calls,

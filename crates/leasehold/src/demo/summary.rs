@@ -18,6 +18,8 @@ pub struct Summary {
     pub took_ms: u64,
     pub engines: usize,
     pub sites: usize,
+    /// Between two sites; `null`: no delay.
+    pub round_trip_ms: Option<u64>,
     pub calls_asked: u64,
     pub calls_granted: usize,
     pub calls_lost: u64,
@@ -28,6 +30,9 @@ pub struct Summary {
     pub checkout_p50_us: u64,
     pub checkout_p99_us: u64,
     pub checkout_longest_us: u64,
+    /// The same of engines whose own site's node was up.
+    pub local_p50_us: u64,
+    pub local_p99_us: u64,
     /// As the nodes count them.
     pub moved: MovedCalls,
     /// Of draws by nodes that do not lead, while all were well.
@@ -64,6 +69,7 @@ pub(super) struct Observed<'a> {
     pub(super) took: Duration,
     pub(super) engines: usize,
     pub(super) sites: usize,
+    pub(super) round_trip: Option<Duration>,
     pub(super) counts: &'a Counts,
     /// When units were in use by calls.
     pub(super) calls: &'a [Interval],
@@ -81,6 +87,11 @@ impl Summary {
         let Observed { counts, draws, not_free_again, .. } = observed;
         let granted = &counts.granted;
         let took_us = sorted(granted.iter().map(|checkout| micros(checkout.took)));
+        let is_local = |checkout: &&GrantedCheckout| {
+            !observed.outages.iter().any(|outage| outage.concerns(checkout))
+        };
+        let local = granted.iter().filter(is_local);
+        let local_us = sorted(local.map(|checkout| micros(checkout.took)));
         let usual = draws.iter().filter(|draw| !draw.at_a_kill);
         let usual_ms = sorted(usual.map(|draw| draw.took_ms));
         let outages: Vec<OutageSummary> = observed
@@ -98,6 +109,7 @@ impl Summary {
             took_ms: micros(observed.took) / 1_000,
             engines: observed.engines,
             sites: observed.sites,
+            round_trip_ms: observed.round_trip.map(|round_trip| micros(round_trip) / 1_000),
             calls_asked: counts.asked,
             calls_granted: granted.len(),
             calls_lost: counts.lost,
@@ -107,6 +119,8 @@ impl Summary {
             checkout_p50_us: percentile(&took_us, 50),
             checkout_p99_us: percentile(&took_us, 99),
             checkout_longest_us: percentile(&took_us, 100),
+            local_p50_us: percentile(&local_us, 50),
+            local_p99_us: percentile(&local_us, 99),
             moved: observed.moved,
             draws: usual_ms.len(),
             draw_p50_ms: percentile(&usual_ms, 50),
@@ -124,13 +138,14 @@ impl Summary {
         let denied: u64 = self.denied.values().sum();
         let MovedCalls { reclaimed, covered, handed_over } = self.moved;
         format!(
-            "\nSummary, after {} with {} engines at {} sites\n\
+            "\nSummary, after {} with {} engines at {} sites{}\n\
              \n  calls                  {} asked for: {} granted, {denied} denied\
              \n  running calls lost     {}; {} ran longer than a checkout lives\
              \n  units over-issued      {}\
              \n  denied                 {}\
              \n  a checkout took        p50 {}, p99 {}, the longest {}; outages included\
-             \n  a draw took            p50 {} ms, the longest {} ms, of {} by nodes that do not lead\
+             \n    at its own site      p50 {}, p99 {}\
+             \n  a draw took            p50 {}, the longest {}, of {} by nodes that do not lead\
              \n  calls that moved       {}: {reclaimed} with their units, out of the dead node's ended \
                                         lease; {covered} onto\
              \n                         other units, before it had ended; {handed_over} out of the \
@@ -141,6 +156,7 @@ impl Summary {
             seconds(self.took_ms),
             self.engines,
             self.sites,
+            self.round_trip_ms.map_or(String::new(), |ms| format!(", {ms} ms from each other")),
             self.calls_asked,
             self.calls_granted,
             self.calls_lost,
@@ -150,8 +166,10 @@ impl Summary {
             milliseconds(self.checkout_p50_us),
             milliseconds(self.checkout_p99_us),
             milliseconds(self.checkout_longest_us),
-            self.draw_p50_ms,
-            self.draw_longest_ms,
+            milliseconds(self.local_p50_us),
+            milliseconds(self.local_p99_us),
+            self.in_round_trips(self.draw_p50_ms),
+            self.in_round_trips(self.draw_longest_ms),
             self.draws,
             reclaimed + covered + handed_over,
             self.free_again(),
@@ -159,6 +177,16 @@ impl Summary {
             self.features(),
             self.verdict()
         )
+    }
+
+    fn in_round_trips(&self, took_ms: u64) -> String {
+        match self.round_trip_ms {
+            Some(round_trip_ms) => {
+                let tenths = took_ms * 10 / round_trip_ms.max(1);
+                format!("{took_ms} ms ({}.{} round trips)", tenths / 10, tenths % 10)
+            }
+            None => format!("{took_ms} ms"),
+        }
     }
 
     /// One column for each kill.
@@ -393,6 +421,7 @@ mod tests {
             took: Duration::from_secs(60),
             engines: 3,
             sites: 2,
+            round_trip: Some(Duration::from_millis(3)),
             counts,
             calls: intervals,
             all: intervals,
@@ -422,6 +451,8 @@ mod tests {
         assert_eq!(outage.units_moved, 12);
         assert_eq!((summary.draws, summary.draw_longest_ms), (1, 7));
         assert_eq!((summary.checkout_p50_us, summary.checkout_longest_us), (2_000, 1_200_000));
+        assert_eq!(summary.local_p99_us, 2_000, "without what its own site's death delayed");
+        assert_eq!(summary.in_round_trips(summary.draw_longest_ms), "7 ms (2.3 round trips)");
         assert!(summary.is_good, "{}", summary.text());
         assert!(summary.text().ends_with("no unit was over-issued.\n"), "{}", summary.text());
     }
