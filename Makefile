@@ -32,7 +32,7 @@ test: ## Run every test, as CI does
 	$(STAGE) "tools" scripts/setup test
 	$(STAGE) "programs" $(CARGO) build --locked --workspace --bins
 	$(STAGE) "test programs" $(CARGO) test --locked --workspace --no-run --quiet
-	$(STAGE) "Python client, promtool" scripts/test-tools
+	$(STAGE) "Python client, Prometheus" scripts/test-tools
 	$(STAGE) "alert rules" scripts/test-tools promtool test rules deploy/prometheus/rules.test.yml
 	$(STAGE) "tests, with $(TEST_SEEDS) seeds of the simulator" \
 		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) scripts/test-tools $(CARGO) test --locked --workspace --no-fail-fast

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
-use super::offer::next_call;
+use super::offer::{SCARCE, next_call};
 use super::record::Record;
 use crate::cli::commands::reason_name;
 
@@ -61,6 +61,8 @@ pub struct Counts {
 pub struct GrantedCheckout {
     /// The engine's own site, by its place in the list of sites.
     pub site: usize,
+    /// Of a feature that there is too little of.
+    pub is_scarce: bool,
     pub asked_ms: u64,
     pub granted_ms: u64,
     /// Finer than the difference.
@@ -169,6 +171,7 @@ impl Engine {
                 let (took, granted_ms) = (began.elapsed(), self.clock.now());
                 self.tally.lock().granted.push(GrantedCheckout {
                     site: self.site,
+                    is_scarce: lines.iter().any(|(feature, _)| *feature == SCARCE),
                     asked_ms,
                     granted_ms,
                     took,

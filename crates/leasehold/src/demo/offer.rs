@@ -22,7 +22,10 @@ struct Offer {
 pub(super) const HOME: &str = "west";
 /// What is in the home's set: `(feature, units for each 1000 engines)`. Less than its own engines
 /// need at times: they come to the floating set for the rest.
-const HOMED: (&str, u64) = ("asr.tier4", 30);
+const HOMED: (&str, u64) = (SCARCE, 30);
+/// Of this there is too little, so that there is something to deny. Its units move from node to
+/// node all the time.
+pub(super) const SCARCE: &str = "asr.tier4";
 /// Used by nobody but whoever measures draws: while all is well, and when a node was killed. One
 /// for each, as a node keeps units of what was drawn lately.
 pub(super) const BATCH: [&str; 2] = ["asr.batch", "tts.batch"];
@@ -33,13 +36,12 @@ const fn offer(feature: &'static str, units_per_mille: u64, calls_per_cent: u32)
 }
 
 /// A call needs one of these. Each has about twice what is in use on average, as the units of
-/// calls that ended before a killed node's lease did stay frozen for up to 31 s: only `asr.tier4`
-/// is scarce, so that there is something to deny.
+/// calls that ended before a killed node's lease did stay frozen for up to 31 s.
 const RECOGNIZERS: [Offer; 4] = [
     offer("asr.tier1", 1_100, 45),
     offer("asr.tier2", 650, 25),
     offer("asr.tier3", 500, 18),
-    offer("asr.tier4", 110, 12),
+    offer(SCARCE, 110, 12),
 ];
 /// And one of these.
 const VOICES: [Offer; 3] =

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::draws::Draw;
 use super::engines::{Counts, GrantedCheckout};
 use super::look::MovedCalls;
+use super::offer::SCARCE;
 use super::story::Outage;
 use super::verdict::{self, FeatureUse, Interval};
 use crate::cli::{lines, table};
@@ -30,7 +31,8 @@ pub struct Summary {
     pub checkout_p50_us: u64,
     pub checkout_p99_us: u64,
     pub checkout_longest_us: u64,
-    /// The same of engines whose own site's node was up.
+    /// The same of engines whose own site's node was up, for features that are not scarce, after
+    /// the first seconds: what a node has at hand.
     pub local_p50_us: u64,
     pub local_p99_us: u64,
     /// As the nodes count them.
@@ -82,13 +84,19 @@ pub(super) struct Observed<'a> {
     pub(super) not_free_again: BTreeMap<String, u64>,
 }
 
+/// All engines begin at once, at nodes that have nothing at hand yet.
+const WARM_UP_MS: u64 = 5_000;
+
 impl Summary {
     pub(super) fn of(observed: Observed<'_>) -> Self {
         let Observed { counts, draws, not_free_again, .. } = observed;
         let granted = &counts.granted;
         let took_us = sorted(granted.iter().map(|checkout| micros(checkout.took)));
+        let warm_ms = granted.iter().map(|it| it.asked_ms).min().unwrap_or(0) + WARM_UP_MS;
         let is_local = |checkout: &&GrantedCheckout| {
-            !observed.outages.iter().any(|outage| outage.concerns(checkout))
+            checkout.asked_ms >= warm_ms
+                && !checkout.is_scarce
+                && !observed.outages.iter().any(|outage| outage.concerns(checkout))
         };
         let local = granted.iter().filter(is_local);
         let local_us = sorted(local.map(|checkout| micros(checkout.took)));
@@ -144,7 +152,7 @@ impl Summary {
              \n  units over-issued      {}\
              \n  denied                 {}\
              \n  a checkout took        p50 {}, p99 {}, the longest {}; outages included\
-             \n    at its own site      p50 {}, p99 {}\
+             \n    at its own site      p50 {}, p99 {}; not at the start, nor of {SCARCE}, which is scarce\
              \n  a draw took            p50 {}, the longest {}, of {} by nodes that do not lead\
              \n  calls that moved       {}: {reclaimed} with their units, out of the dead node's ended \
                                         lease; {covered} onto\
@@ -391,7 +399,7 @@ mod tests {
 
     fn granted(site: usize, asked_ms: u64, granted_ms: u64) -> GrantedCheckout {
         let took = Duration::from_millis(granted_ms - asked_ms);
-        GrantedCheckout { site, asked_ms, granted_ms, took }
+        GrantedCheckout { site, is_scarce: false, asked_ms, granted_ms, took }
     }
 
     fn outage() -> Outage {

@@ -13,5 +13,6 @@ mod one_node;
 mod other_tools;
 mod paused_node;
 mod pool;
+mod prometheus;
 mod strangers;
 mod three_nodes;
