@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use leasehold_clock::Clock;
 use leasehold_core::id::{ClusterId, NodeId};
@@ -9,6 +10,7 @@ use leasehold_core::ledger::Replica;
 use leasehold_proto::internal::v1::Header;
 use leasehold_proto::internal::v1::raft_server::RaftServer;
 use leasehold_storage::{DataDirectory, LogStore, SnapshotStore};
+use openraft::Instant;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError as Refused, RaftError};
 use tokio::sync::watch;
@@ -37,10 +39,15 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     fatal: watch::Receiver<Option<FatalError>>,
     metrics: MetricsReceiver,
+    /// A leader that was not heard of for longer is not known to be there.
+    silence_max: Duration,
     /// Who still has the data directory open.
     open: TaskTracker,
     watchdog: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// A follower that hears nothing tries to be elected after one or two of the longest waits.
+const ELECTIONS_OF_SILENCE: u32 = 2;
 
 /// What an operator wants to see. Indexes count log entries from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +79,7 @@ impl Consensus {
         connect: Connect,
     ) -> Result<Self, StartError> {
         let raft_config = Arc::new(config.to_openraft()?);
+        let silence_max = ELECTIONS_OF_SILENCE * Duration::from_millis(config.election_max_ms);
         if directory.node() != config.node {
             let (configured, stamped) = (config.node, directory.node());
             return Err(StartError::OtherNode { configured, stamped });
@@ -107,6 +115,7 @@ impl Consensus {
         let inner = Inner {
             node: config.node,
             metrics: raft.metrics(),
+            silence_max,
             machine,
             cluster,
             leadership: leadership_seen,
@@ -168,6 +177,24 @@ impl Consensus {
     #[must_use]
     pub fn status(&self) -> Status {
         status_of(&self.inner.metrics.borrow_watched())
+    }
+
+    /// Whether this node leads, or has heard of the leader lately. [`Status::leader`] is the last
+    /// one that was known, dead or not, until there is another: a node without a majority gets no
+    /// pre-votes, so it never begins a term of its own.
+    pub async fn hears_leader(&self) -> bool {
+        let (leader, is_leader) = {
+            let metrics = self.inner.metrics.borrow_watched();
+            (metrics.current_leader, metrics.state.is_leader())
+        };
+        match leader {
+            None => false,
+            Some(leader) if leader == self.inner.node.0 => is_leader,
+            Some(_) => {
+                let heard = self.raft().with_raft_state(|state| state.vote_last_modified()).await;
+                heard.ok().flatten().is_some_and(|at| at.elapsed() <= self.inner.silence_max)
+            }
+        }
     }
 
     /// Resolves if consensus fails on this node, never otherwise. The process must then end, with

@@ -1,6 +1,7 @@
 //! Three nodes over gRPC: they elect, replicate, outlive a leader and catch up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use leasehold_consensus::{Config, Peer, ProposeError};
 use leasehold_core::id::NodeId;
@@ -72,6 +73,25 @@ async fn leadership_is_handed_over_when_asked() {
     nodes[&next].wait_until_equal(&nodes[&first]).await;
     nodes[&first].consensus.transfer_leader(NodeId(next)).await.unwrap();
     nodes[&next].wait_until_ready().await;
+    stop(nodes).await;
+}
+
+/// `Status::leader` went on naming the dead leader, so that the alert on it never fired.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_majority_hears_no_leader() {
+    let home = Home::new();
+    let (mut nodes, _) = start_three(&home, config).await;
+    let first = leader(&nodes).await;
+    for node in nodes.values() {
+        until("every node hears the leader", async || node.consensus.hears_leader().await).await;
+    }
+    let alone = nodes.keys().copied().find(|node| *node != first).unwrap();
+    let others: Vec<u64> = nodes.keys().copied().filter(|node| *node != alone).collect();
+    for other in others {
+        nodes.remove(&other).unwrap().stop().await;
+    }
+    let node = &nodes[&alone];
+    until("the last one hears none", async || !node.consensus.hears_leader().await).await;
     stop(nodes).await;
 }
 
@@ -165,6 +185,15 @@ async fn leader(nodes: &Nodes) -> u64 {
     });
     let first = futures::future::select_all(ready);
     tokio::time::timeout(PATIENCE, first).await.expect("a leader").0
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let looks = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, looks).await.is_ok(), "{what}: not so in {PATIENCE:?}");
 }
 
 async fn assert_all_equal(nodes: &Nodes, to: u64) {

@@ -56,7 +56,7 @@ impl Monitor {
             let desk = self.desk.observe().borrow().clone();
             self.check(&desk);
             self.publish_health().await;
-            self.publish_raft();
+            self.publish_raft(self.consensus.hears_leader().await);
             self.publish_desk(&desk);
             self.consensus.read(|replica| publish_ledger(&replica.ledger));
         }
@@ -112,10 +112,10 @@ impl Monitor {
         self.health.set_service_status(LICENSING, status).await;
     }
 
-    fn publish_raft(&self) {
+    fn publish_raft(&self, hears_leader: bool) {
         let status = self.consensus.status();
         let is_leader = status.leader == Some(self.node);
-        gauge!("leasehold_server_has_leader").set(flag(status.leader.is_some()));
+        gauge!("leasehold_server_has_leader").set(flag(hears_leader));
         gauge!("leasehold_server_is_leader").set(flag(is_leader));
         gauge!("leasehold_server_is_learner").set(flag(status.learners.contains_key(&self.node)));
         gauge!("leasehold_server_term").set(approximate(status.term));
@@ -177,7 +177,7 @@ fn approximate(value: u64) -> f64 {
 
 fn describe_metrics() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_gauge!("leasehold_server_has_leader", "1 if this node knows a leader.");
+    describe_gauge!("leasehold_server_has_leader", "1 if this node leads or hears the leader.");
     describe_gauge!("leasehold_server_is_leader", "1 if this node leads.");
     describe_gauge!("leasehold_server_is_learner", "1 if this node has no vote.");
     describe_gauge!("leasehold_server_term", "The Raft term.");
