@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::cluster::Cluster;
 use super::draws::{self, Draws};
-use super::engines::{Engines, GrantedCheckout};
+use super::engines::Engines;
 use super::look::{Look, MovedCalls, Watch, id_of, own};
 use super::offer::HOME;
 use super::screen::{Frame, Role, Screen, SiteRow};
@@ -36,18 +36,7 @@ pub struct Outage {
     pub most_in_use_elsewhere: u64,
 }
 
-/// From a node's start until its site's engines have found it again: it replays its log and opens
-/// its lease, and the SDK tries it every two seconds.
-const FOUND_AGAIN_MS: u64 = 5_000;
-
 impl Outage {
-    /// Whether the engine that asked could not be served at its own site.
-    pub(super) fn concerns(&self, checkout: &GrantedCheckout) -> bool {
-        self.site == checkout.site
-            && checkout.granted_ms >= self.killed_ms
-            && checkout.asked_ms < self.started_ms.saturating_add(FOUND_AGAIN_MS)
-    }
-
     /// How long the node was away.
     pub(super) fn away_ms(&self) -> u64 {
         self.started_ms.saturating_sub(self.killed_ms)
