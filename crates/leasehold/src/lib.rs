@@ -2,8 +2,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`bench`] | checkouts at a node beside a bare echo |
 //! | [`cli`] | the commands, one file each |
 //! | [`demo`] | a cluster of child processes, simulated engines, and the verdict on their records |
 
+pub mod bench;
 pub mod cli;
 pub mod demo;

@@ -7,6 +7,7 @@
 //! | [`services`] | the gRPC services in front of them |
 //! | [`membership`] | joining, and changing who belongs to the cluster |
 //! | [`leader`] | what only the leader can do, asked of it wherever it is |
+//! | [`servers`] | which services stand behind which listener |
 //! | [`peers`] | the other nodes: channels and calls |
 //! | [`config`] | the configuration file |
 //! | [`tls`] | listeners, connectors, certificates, roles |
@@ -24,7 +25,7 @@ pub mod membership;
 pub mod node;
 pub mod peers;
 mod random;
-mod servers;
+pub mod servers;
 pub mod services;
 pub mod tls;
 mod usage;

@@ -69,7 +69,8 @@ pub(crate) async fn serve_peers(
     Ok(())
 }
 
-fn builder() -> Server {
+/// A server with the settings of all of a node's.
+pub fn builder() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))

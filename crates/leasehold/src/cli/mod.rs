@@ -5,6 +5,7 @@
 //! are only ever added under one schema number.
 
 mod admin;
+mod bench;
 mod certs;
 mod cluster;
 mod demo;
@@ -69,6 +70,8 @@ enum Command {
     Serve(serve::ServeOptions),
     /// Shows it all working on this machine: three sites, engines, two kills and the verdict.
     Demo(demo::DemoOptions),
+    /// Measures checkouts beside a bare echo of the same messages.
+    Bench(bench::BenchOptions),
     /// Founds or joins a cluster.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -117,6 +120,7 @@ async fn perform(Arguments { output, command }: Arguments) -> Result<(), Failure
     match command {
         Command::Serve(options) => Box::pin(serve::run(&options)).await,
         Command::Demo(options) => Box::pin(demo::run(&options, output)).await,
+        Command::Bench(options) => Box::pin(bench::run(&options, output)).await,
         Command::Cluster(command) => cluster::run(command, output).await,
         Command::Node(command) => node::run(command, output).await,
         Command::Status(options) => status::run(&options, output).await,

@@ -19,7 +19,7 @@ mod guide;
 mod link;
 mod look;
 mod offer;
-mod ports;
+pub(crate) mod ports;
 mod record;
 mod screen;
 mod story;
