@@ -55,6 +55,8 @@ pub struct Status {
     pub term: u64,
     pub leader: Option<NodeId>,
     pub last_log: Option<u64>,
+    /// What a majority has, as far as this node has heard.
+    pub committed: Option<u64>,
     pub applied: Option<u64>,
     pub snapshot: Option<u64>,
     pub voters: BTreeMap<NodeId, Peer>,
@@ -281,6 +283,7 @@ fn status_of(metrics: &Metrics) -> Status {
         term: metrics.current_term,
         leader: metrics.current_leader.map(NodeId),
         last_log: metrics.last_log_index,
+        committed: metrics.cluster_committed.map(|id| id.index()),
         applied: metrics.last_applied.map(|id| id.index()),
         snapshot: metrics.snapshot.map(|id| id.index()),
         is_joint: membership.get_joint_config().len() > 1,

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use futures::{Stream, TryStreamExt};
 use leasehold_clock::Clock;
@@ -89,6 +90,9 @@ impl Machine {
     }
 }
 
+/// Entries are applied one after the other, and heartbeats wait behind them.
+const SLOW_APPLY: Duration = Duration::from_millis(100);
+
 /// What openraft drives.
 #[derive(Debug)]
 pub(crate) struct MachineAdapter {
@@ -125,7 +129,13 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
+            let began = Instant::now();
             let outcomes = self.machine.apply(entry);
+            let took = began.elapsed();
+            metrics::histogram!("leasehold_server_apply_duration_seconds").record(took);
+            if took > SLOW_APPLY {
+                metrics::counter!("leasehold_server_slow_apply_total").increment(1);
+            }
             if let Some(responder) = responder {
                 responder.send(outcomes);
             }
@@ -140,6 +150,7 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Vec<u8>) -> io::Result<()> {
+        let _under_way = InstallUnderWay::begin();
         let ledger = codec::decode(&data, "the ledger of a snapshot")?;
         // On disk first: openraft purges the log up to the snapshot.
         save(self.snapshots.clone(), self.open.clone(), meta.clone(), data).await?;
@@ -152,6 +163,22 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
         let Some(found) = self.snapshots.newest(purged)? else { return Ok(None) };
         let (meta, snapshot) = unpack(found.content)?;
         Ok(Some(Snapshot { meta, snapshot }))
+    }
+}
+
+/// A snapshot that another node has sent is being taken in, until this is dropped.
+struct InstallUnderWay;
+
+impl InstallUnderWay {
+    fn begin() -> Self {
+        metrics::gauge!("leasehold_server_snapshot_apply_in_progress_total").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for InstallUnderWay {
+    fn drop(&mut self) {
+        metrics::gauge!("leasehold_server_snapshot_apply_in_progress_total").decrement(1.0);
     }
 }
 
@@ -185,7 +212,10 @@ async fn save(
 ) -> io::Result<SnapshotData> {
     let write = move || {
         let index = meta.last_log_id.map_or(0, |id| id.index());
+        let began = Instant::now();
         let saved = pack(&meta, &data).and_then(|content| Ok(snapshots.save(index, &content)?));
+        metrics::histogram!("leasehold_snap_db_save_total_duration_seconds")
+            .record(began.elapsed());
         drop(snapshots);
         drop(open);
         saved.map(|()| data)

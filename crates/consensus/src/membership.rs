@@ -27,6 +27,7 @@ impl Consensus {
     pub async fn promote(&self, node: NodeId) -> Result<(), ProposeError> {
         let change = ChangeMembers::AddVoterIds(BTreeSet::from([node.0]));
         self.raft().change_membership(change, true).await?;
+        metrics::counter!("leasehold_server_learner_promote_successes_total").increment(1);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Proposing commands.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leasehold_core::ledger::command::{Command, Outcome};
 
@@ -23,7 +23,17 @@ impl Consensus {
         commands: Vec<Command>,
         deadline: Duration,
     ) -> Result<Vec<Outcome>, ProposeError> {
-        let batch = Batch(commands);
+        let counted = Counted::begin();
+        let outcomes = self.propose_uncounted(Batch(commands), deadline).await;
+        counted.end(&outcomes);
+        outcomes
+    }
+
+    async fn propose_uncounted(
+        &self,
+        batch: Batch,
+        deadline: Duration,
+    ) -> Result<Vec<Outcome>, ProposeError> {
         let bytes = codec::encoded_bytes(&batch).unwrap_or(usize::MAX);
         if bytes > ENTRY_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes, most: ENTRY_BYTES_MAX });
@@ -33,5 +43,33 @@ impl Consensus {
             return Err(ProposeError::Unavailable { reason: Uncertain::Deadline(deadline) });
         };
         Ok(answer?.data)
+    }
+}
+
+/// A proposal in the figures, pending until it is dropped.
+struct Counted {
+    began: Instant,
+}
+
+impl Counted {
+    fn begin() -> Self {
+        metrics::gauge!("leasehold_server_proposals_pending").increment(1.0);
+        Self { began: Instant::now() }
+    }
+
+    fn end(self, outcomes: &Result<Vec<Outcome>, ProposeError>) {
+        match outcomes {
+            Ok(_) => metrics::histogram!("leasehold_server_proposal_duration_seconds")
+                .record(self.began.elapsed()),
+            Err(_) => {
+                metrics::counter!("leasehold_server_proposals_failed_total").increment(1);
+            }
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("leasehold_server_proposals_pending").decrement(1.0);
     }
 }

@@ -22,17 +22,20 @@ use serde::de::DeserializeOwned;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
+use super::contact::{Contact, Kind};
 use super::{CHUNK_BYTES, Connect, Description, MESSAGE_BYTES_MAX, Route};
 use crate::codec;
 use crate::types::{Peer, Snapshot, SnapshotData, TypeConfig, Vote};
 
 type RpcError = RPCError<TypeConfig>;
+/// The inner error is a refusal or a broken connection, the outer one the deadline.
+type Timed = Result<Result<Response<RaftResponse>, Status>, tokio::time::error::Elapsed>;
 
 /// Gives openraft a client for each peer; they share the peer's one channel.
 pub(crate) struct Network {
     route: Route,
     connect: Connect,
-    channels: BTreeMap<u64, (Peer, Channel)>,
+    channels: BTreeMap<u64, (Contact, Channel)>,
 }
 
 impl Network {
@@ -40,15 +43,20 @@ impl Network {
         Self { route, connect, channels: BTreeMap::new() }
     }
 
-    fn channel(&mut self, target: u64, peer: &Peer) -> Result<Channel, tonic::transport::Error> {
-        if let Some((known, channel)) = self.channels.get(&target)
-            && known == peer
+    fn channel(
+        &mut self,
+        target: u64,
+        peer: &Peer,
+    ) -> Result<(Contact, Channel), tonic::transport::Error> {
+        if let Some((contact, channel)) = self.channels.get(&target)
+            && contact.peer() == peer
         {
-            return Ok(channel.clone());
+            return Ok((contact.clone(), channel.clone()));
         }
-        let channel = (self.connect)(NodeId(target), peer)?;
-        self.channels.insert(target, (peer.clone(), channel.clone()));
-        Ok(channel)
+        let made =
+            (Contact::new(NodeId(target), peer.clone()), (self.connect)(NodeId(target), peer)?);
+        self.channels.insert(target, made.clone());
+        Ok(made)
     }
 }
 
@@ -56,10 +64,11 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerClient;
 
     async fn new_client(&mut self, target: u64, node: &Peer) -> PeerClient {
-        let client = self.channel(target, node).map(|channel| {
-            RaftClient::new(channel)
+        let client = self.channel(target, node).map(|(contact, channel)| {
+            let client = RaftClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            (contact, client)
         });
         PeerClient { route: self.route.clone(), target, client }
     }
@@ -70,21 +79,21 @@ pub(crate) struct PeerClient {
     route: Route,
     target: u64,
     /// An address that is none stays an error until the membership corrects it.
-    client: Result<RaftClient<Channel>, tonic::transport::Error>,
+    client: Result<(Contact, RaftClient<Channel>), tonic::transport::Error>,
 }
 
 impl PeerClient {
-    fn open(&self) -> Result<(RaftClient<Channel>, Header), RpcError> {
-        let client = self.client.as_ref().map_err(Unreachable::new)?;
+    fn open(&self) -> Result<(&Contact, RaftClient<Channel>, Header), RpcError> {
+        let (contact, client) = self.client.as_ref().map_err(Unreachable::new)?;
         let header = self.route.header(NodeId(self.target));
         let header = header
             .ok_or_else(|| Unreachable::from_string("this node belongs to no cluster yet"))?;
-        Ok((client.clone(), header))
+        Ok((contact, client.clone(), header))
     }
 
     async fn call<Q, A, F, R>(
         &self,
-        kind: RPCTypes,
+        (kind, contact_kind): (RPCTypes, Kind),
         within: Duration,
         request: &Q,
         send: F,
@@ -95,10 +104,15 @@ impl PeerClient {
         F: FnOnce(RaftClient<Channel>, RaftRequest) -> R,
         R: Future<Output = Result<Response<RaftResponse>, Status>>,
     {
-        let (client, header) = self.open()?;
+        let (contact, client, header) = self.open()?;
         let payload = codec::encode(request).map_err(|error| NetworkError::new(&error))?;
+        // Openraft may drop this call at its deadline: then it was not answered either.
+        let attempt = contact.attempt(contact_kind, payload.len());
         let request = RaftRequest { header: Some(header), payload: payload.into() };
         let answer = tokio::time::timeout(within, send(client, request)).await;
+        if has_answered(&answer) {
+            attempt.answered();
+        }
         self.read(kind, within, answer)
     }
 
@@ -106,7 +120,7 @@ impl PeerClient {
         &self,
         kind: RPCTypes,
         within: Duration,
-        answer: Result<Result<Response<RaftResponse>, Status>, tokio::time::error::Elapsed>,
+        answer: Timed,
     ) -> Result<A, RpcError> {
         let Ok(answer) = answer else {
             let (id, target) = (self.route.node.0, self.target);
@@ -115,6 +129,16 @@ impl PeerClient {
         let response = answer.map_err(|status| rpc_error(&status))?.into_inner();
         codec::decode(&response.payload, "an answer of a peer")
             .map_err(|error| NetworkError::new(&error).into())
+    }
+}
+
+/// A refusal that the peer has written is an answer; one that is made up here because the connection
+/// is gone has a cause.
+fn has_answered(answer: &Timed) -> bool {
+    match answer {
+        Ok(Ok(_)) => true,
+        Ok(Err(status)) => std::error::Error::source(status).is_none(),
+        Err(_) => false,
     }
 }
 
@@ -136,7 +160,8 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let send = async |mut client: RaftClient<Channel>, request| client.append(request).await;
-        self.call(RPCTypes::AppendEntries, option.hard_ttl(), &request, send).await
+        let kind = if request.entries.is_empty() { Kind::Heartbeat } else { Kind::Other };
+        self.call((RPCTypes::AppendEntries, kind), option.hard_ttl(), &request, send).await
     }
 
     async fn vote(
@@ -145,7 +170,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let send = async |mut client: RaftClient<Channel>, request| client.vote(request).await;
-        self.call(RPCTypes::Vote, option.hard_ttl(), &request, send).await
+        self.call((RPCTypes::Vote, Kind::Other), option.hard_ttl(), &request, send).await
     }
 
     async fn pre_vote(
@@ -154,7 +179,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let send = async |mut client: RaftClient<Channel>, request| client.pre_vote(request).await;
-        self.call(RPCTypes::Vote, option.hard_ttl(), &request, send).await
+        self.call((RPCTypes::Vote, Kind::Other), option.hard_ttl(), &request, send).await
     }
 
     async fn full_snapshot(
@@ -164,16 +189,22 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let (mut client, header) = self.open()?;
+        let (contact, mut client, header) = self.open()?;
         let description = codec::encode(&Description::new(vote, snapshot.meta))
             .map_err(|error| NetworkError::new(&error))?;
+        let attempt = contact.attempt(Kind::Other, snapshot.snapshot.len());
         let chunks = chunks(header, description, snapshot.snapshot);
         let within = option.hard_ttl();
         let sent = tokio::time::timeout(within, client.snapshot(futures::stream::iter(chunks)));
         tokio::select! {
             biased;
             closed = cancel => Err(closed.into()),
-            answer = sent => Ok(self.read(RPCTypes::InstallSnapshot, within, answer)?),
+            answer = sent => {
+                if has_answered(&answer) {
+                    attempt.answered();
+                }
+                Ok(self.read(RPCTypes::InstallSnapshot, within, answer)?)
+            }
         }
     }
 
@@ -184,7 +215,8 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
         let send =
             async |mut client: RaftClient<Channel>, request| client.transfer_leader(request).await;
-        self.call(RPCTypes::TransferLeader, option.hard_ttl(), &request, send).await
+        let kind = (RPCTypes::TransferLeader, Kind::Other);
+        self.call(kind, option.hard_ttl(), &request, send).await
     }
 }
 

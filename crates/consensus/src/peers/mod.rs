@@ -4,6 +4,7 @@
 //! another node, or to a node of another cluster, must not be taken for the old one.
 
 mod client;
+mod contact;
 mod server;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Taking peers' messages.
 
 use leasehold_proto::internal::v1::raft_server::{Raft as RaftRpc, RaftServer};
-use leasehold_proto::internal::v1::{RaftRequest, RaftResponse, SnapshotChunk};
+use leasehold_proto::internal::v1::{Header, RaftRequest, RaftResponse, SnapshotChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,6 +30,7 @@ impl RaftService {
     fn read<Q: DeserializeOwned>(&self, request: Request<RaftRequest>) -> Result<Q, Status> {
         let request = request.into_inner();
         self.route.check(request.header.as_ref())?;
+        count_received(request.header.as_ref(), request.payload.len());
         decode(&request.payload)
     }
 
@@ -57,8 +58,16 @@ impl RaftService {
                 content.len()
             )));
         }
+        count_received(first.header.as_ref(), content.len());
         Ok(Parts { description, content })
     }
+}
+
+/// By sender; only headers that were checked get here, so that strangers make no time series.
+fn count_received(header: Option<&Header>, payload_bytes: usize) {
+    let from = header.map_or(0, |header| header.from_node).to_string();
+    metrics::counter!("leasehold_network_peer_received_bytes_total", "from" => from)
+        .increment(payload_bytes as u64);
 }
 
 struct Parts {

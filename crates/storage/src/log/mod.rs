@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rocksdb::{DB, WriteBatch};
 use tokio::sync::watch;
@@ -278,7 +278,11 @@ impl LogStore {
         let number = writer.write + 1;
         batch.put_cf(self.shared.meta(), WRITES, frame::seal(WRITES, &number.to_be_bytes()));
         let bytes = batch.size_in_bytes() as u64;
-        self.shared.db.write(batch).map_err(|error| {
+        let began = Instant::now();
+        let written = self.shared.db.write(batch);
+        metrics::histogram!("leasehold_disk_backend_commit_duration_seconds")
+            .record(began.elapsed());
+        written.map_err(|error| {
             let error = StorageError::rocksdb(&self.shared.path, "writing the log", error);
             self.shared.pulse.fail(error)
         })?;
