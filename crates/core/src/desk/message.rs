@@ -158,6 +158,15 @@ pub struct Report {
     pub pools: BTreeMap<PoolId, PoolUse>,
     /// Units that requests in the queue wait for, by feature.
     pub waiting: BTreeMap<FeatureId, u64>,
+    /// Checkouts that run. This and what follows is for operators alone.
+    #[serde(default)]
+    pub running: u64,
+    /// Denials since the node's process started, by feature.
+    #[serde(default)]
+    pub denied: BTreeMap<FeatureId, u64>,
+    /// Milliseconds of overrun since then, by pool.
+    #[serde(default)]
+    pub overrun_ms: BTreeMap<PoolId, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

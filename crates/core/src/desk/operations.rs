@@ -318,7 +318,13 @@ impl Desk {
     }
 
     pub(super) fn report(&self) -> Report {
-        let mut report = Report { waiting: self.queue.wanted(), ..Report::default() };
+        let mut report = Report {
+            pools: BTreeMap::new(),
+            waiting: self.queue.wanted(),
+            running: self.book.running() as u64,
+            denied: self.counters.denied_features.clone(),
+            overrun_ms: self.counters.overrun_ms.clone(),
+        };
         for (pool, till) in self.tills.iter() {
             report.pools.insert(pool, PoolUse { in_use: till.used, free: till.free() });
         }

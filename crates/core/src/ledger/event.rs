@@ -14,7 +14,8 @@ pub struct Event {
     pub number: u64,
     /// The ledger's version that caused it.
     pub version: u64,
-    /// The leader's Unix time at the last beat before it, to about a second.
+    /// The leader's Unix time at the last beat before it, to about a second; for those before the
+    /// cluster's first beat, at that one.
     pub wall_ms: i64,
     pub kind: EventKind,
 }
@@ -85,4 +86,9 @@ pub(super) fn push(events: &mut VecDeque<Event>, version: u64, wall_ms: i64, kin
         events.pop_front();
     }
     events.push_back(Event { number, version, wall_ms, kind });
+}
+
+/// Stamps events that happened before the ledger knew the time.
+pub(super) fn tell_time(events: &mut VecDeque<Event>, wall_ms: i64) {
+    events.iter_mut().filter(|event| event.wall_ms == 0).for_each(|event| event.wall_ms = wall_ms);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::command::{Beat, Outcome, Refusal};
-use super::event::EventKind;
+use super::event::{self, EventKind};
 use super::{AllotmentState, FrozenLease, Lease, Ledger};
 use crate::id::{AllotmentId, Epoch, NodeId, ProcessId};
 
@@ -51,6 +51,10 @@ impl Ledger {
     }
 
     pub(super) fn beat(&mut self, beats: &[Beat], wall_ms: i64) -> Outcome {
+        if self.wall_ms == 0 {
+            // The cluster was founded a moment ago, before anybody told the time.
+            event::tell_time(&mut self.events, wall_ms);
+        }
         self.wall_ms = wall_ms;
         let beaten = beats.iter().map(|beat| self.renew(*beat)).collect();
         Outcome::Beaten(beaten)

@@ -43,6 +43,8 @@ pub struct Steward {
     recalls: Recalls,
     /// The steward's own proposal under way, and when it is given up.
     own: Option<(u64, Moment)>,
+    /// Whether this leader has told the ledger what time it is.
+    has_told_time: bool,
     next_tick: Moment,
     effects: VecDeque<Effect>,
 }
@@ -251,9 +253,13 @@ impl Steward {
         commands.extend(overdue_lapse(now, replica));
         commands.extend(overdue_thaw(now, replica));
         commands.extend(new_day(now, replica));
-        if commands.is_empty() {
+        let is_founded = replica.ledger.founding().is_some();
+        if commands.is_empty() && (self.has_told_time || !is_founded) {
             return;
         }
+        // What follows makes events, and there may have been no beat for long.
+        commands.insert(0, Command::Beat { beats: Vec::new(), wall_ms: now.wall_ms });
+        self.has_told_time = true;
         let token = self.propose(commands);
         self.pending.insert(token, Pending::Own);
         self.own = Some((token, now.steady + OWN_PROPOSAL_MS));

@@ -371,6 +371,19 @@ fn the_event_log_keeps_the_newest_and_its_numbers_show_what_is_missing() {
     assert!(numbers[0] > 1);
 }
 
+#[test]
+fn the_first_events_of_a_cluster_get_the_time_of_its_first_beat() {
+    let mut ledger = cluster(&[(1, "east")], vec![]);
+    assert!(ledger.events().all(|event| event.wall_ms == 0), "nobody has told the time yet");
+    ledger.apply(&Command::Beat { beats: Vec::new(), wall_ms: 5_000 });
+    assert!(ledger.events().all(|event| event.wall_ms == 5_000));
+    ledger.apply(&Command::Beat { beats: Vec::new(), wall_ms: 9_000 });
+    opened(&mut ledger, 1, 1);
+    let times: Vec<i64> = ledger.events().map(|event| event.wall_ms).collect();
+    assert!(times[..times.len() - 1].iter().all(|at| *at == 5_000), "they keep it: {times:?}");
+    assert_eq!(times.last(), Some(&9_000));
+}
+
 /// Nodes 1 and 2 in east with live leases, 10 units of two features.
 fn pair() -> Ledger {
     let sets = vec![set("all", &[("cpa", 10), ("asr.tier1", 10)])];
