@@ -1,16 +1,19 @@
 //! `leasehold events`: the cluster's event log.
 
+use std::io::Write;
+use std::time::Duration;
+
 use clap::Args;
 use jiff::Timestamp;
 use leasehold_proto::v1;
 use serde::Serialize;
 
 use super::admin::AdminOptions;
-use super::{Failure, Output};
+use super::{AdminTarget, Exit, Failure, Output};
 
 #[derive(Debug, Args)]
 pub(super) struct EventsOptions {
-    /// Goes on showing events as they happen.
+    /// Goes on showing events as they happen, also when the node is away for a while.
     #[arg(long)]
     follow: bool,
     /// Only events with a number above this one.
@@ -33,33 +36,70 @@ struct Event {
     set: Option<String>,
 }
 
+/// A node that restarts is back within seconds; one that is away for long costs nothing more.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(options: &EventsOptions, output: Output) -> Result<(), Failure> {
     let target = options.connection.target()?;
     let EventsOptions { since, follow, .. } = *options;
-    let mut client = target.client();
-    let request = v1::EventsRequest { since, follow };
-    let mut events = target.answer(client.events(request)).await?;
-    let mut last = since;
+    let mut reader = Reader { target, last: since, follow, output };
+    let mut has_answered = false;
     loop {
-        match events.message().await {
-            Ok(Some(v1::EventsResponse { event: Some(event) })) => {
-                last = event.number;
-                output.print_line(&Event::from(event), text)?;
-            }
-            Ok(Some(v1::EventsResponse { event: None })) => {}
-            Ok(None) if follow => return Err(lost(last)),
-            Ok(None) => return Ok(()),
-            // The first answer may be a refusal; later only the connection can have ended.
-            Err(status) if last == since => return Err(target.failure(&status)),
-            Err(_) => return Err(lost(last)),
+        match reader.read(&mut has_answered).await {
+            Ok(()) if !follow => return Ok(()),
+            // The node ends the stream when it stops.
+            Ok(()) => reader.tell("the node has ended the stream"),
+            Err(failure) if !follow || !has_answered => return Err(failure),
+            Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
+            Err(failure) => reader.tell(&failure.to_string()),
         }
+        // Whatever answers at this address next goes on where this stream ended.
+        tokio::time::sleep(RETRY_EVERY).await;
+        while reader
+            .target
+            .answer(reader.target.client().status(v1::StatusRequest {}))
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+        reader.tell("the node answers again");
     }
 }
 
-fn lost(last: u64) -> Failure {
-    Failure::unreachable(format!(
-        "the node has closed the connection: go on at any node with --since {last}"
-    ))
+struct Reader {
+    target: AdminTarget,
+    /// The number of the newest event that was shown.
+    last: u64,
+    follow: bool,
+    output: Output,
+}
+
+impl Reader {
+    /// Shows what there is, and if it follows what comes, until the stream ends.
+    async fn read(&mut self, has_answered: &mut bool) -> Result<(), Failure> {
+        let mut client = self.target.client();
+        let request = v1::EventsRequest { since: self.last, follow: self.follow };
+        let mut events = self.target.answer(client.events(request)).await?;
+        *has_answered = true;
+        loop {
+            match events.message().await {
+                Ok(Some(v1::EventsResponse { event: Some(event) })) => {
+                    self.last = event.number;
+                    self.output.print_line(&Event::from(event), text)?;
+                }
+                Ok(Some(v1::EventsResponse { event: None })) => {}
+                Ok(None) => return Ok(()),
+                Err(status) => return Err(self.target.failure(&status)),
+            }
+        }
+    }
+
+    /// Beside the events, for whoever watches.
+    fn tell(&self, what: &str) {
+        // If standard error is closed, nobody is left to tell.
+        let _ = writeln!(std::io::stderr(), "leasehold: {what}; the last event was {}", self.last);
+    }
 }
 
 impl From<v1::Event> for Event {

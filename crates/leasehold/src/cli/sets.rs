@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::admin::AdminOptions;
 use super::print::{lines, table};
-use super::status::kind;
+use super::status::{kind, set_state};
 use super::{Failure, Output};
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ impl From<v1::LicenseSet> for Set {
         let feature = |line: v1::SetFeature| Feature { feature: line.feature, units: line.units };
         Self {
             kind: kind(set.kind()),
-            state: state(set.state()),
+            state: set_state(set.state()),
             name: set.name,
             home: Some(set.home).filter(|home| !home.is_empty()),
             covers: set.covers,
@@ -61,15 +61,6 @@ impl From<v1::LicenseSet> for Set {
             maintenance_until: set.maintenance_until,
             features: set.features.into_iter().map(feature).collect(),
         }
-    }
-}
-
-fn state(state: v1::SetState) -> &'static str {
-    match state {
-        v1::SetState::Unspecified => "unknown",
-        v1::SetState::Active => "active",
-        v1::SetState::Standby => "standby",
-        v1::SetState::Draining => "draining",
     }
 }
 

@@ -26,10 +26,25 @@ pub(super) struct ClusterStatus {
     applied_index: u64,
     /// `null`: none is installed.
     entitlement_serial: Option<u64>,
-    /// Whether what is in use, free, waiting and denied is the whole cluster's.
+    /// Whether what is in use, free, waiting and denied is the whole cluster's; otherwise it is that
+    /// of the nodes whose `checkouts` are known.
     cluster_wide: bool,
+    /// How old the oldest of these figures is.
+    figures_age_ms: Option<u64>,
+    sites: Vec<Site>,
     nodes: Vec<Node>,
     pools: Vec<Pool>,
+}
+
+#[derive(Debug, Serialize)]
+struct Site {
+    name: String,
+    /// `down` while it has no node that may lend.
+    state: &'static str,
+    nodes: u32,
+    live_nodes: u32,
+    units_lent: u64,
+    checkouts: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +66,8 @@ struct Pool {
     id: u32,
     set: String,
     kind: &'static str,
+    /// Of its set: `standby` until a backup set is needed.
+    state: &'static str,
     feature: String,
     entitled: u64,
     in_use: u64,
@@ -99,8 +116,23 @@ impl From<v1::StatusResponse> for ClusterStatus {
             applied_index: status.applied_index,
             entitlement_serial: Some(status.entitlement_serial).filter(|serial| *serial > 0),
             cluster_wide: status.cluster_wide,
+            figures_age_ms: status.figures_age_ms,
+            sites: status.sites.into_iter().map(Site::from).collect(),
             nodes: status.nodes.into_iter().map(Node::from).collect(),
             pools: status.pools.into_iter().map(Pool::from).collect(),
+        }
+    }
+}
+
+impl From<v1::SiteStatus> for Site {
+    fn from(site: v1::SiteStatus) -> Self {
+        Self {
+            name: site.name,
+            state: if site.live_nodes > 0 { "up" } else { "down" },
+            nodes: site.nodes,
+            live_nodes: site.live_nodes,
+            units_lent: site.units_lent,
+            checkouts: site.checkouts,
         }
     }
 }
@@ -126,6 +158,7 @@ impl From<v1::PoolStatus> for Pool {
     fn from(pool: v1::PoolStatus) -> Self {
         Self {
             kind: kind(pool.kind()),
+            state: set_state(pool.state()),
             withheld: withheld(pool.withheld_reason),
             id: pool.pool_id,
             set: pool.set,
@@ -170,6 +203,15 @@ pub(super) fn kind(kind: v1::SetKind) -> &'static str {
     }
 }
 
+pub(super) fn set_state(state: v1::SetState) -> &'static str {
+    match state {
+        v1::SetState::Unspecified => "unknown",
+        v1::SetState::Active => "active",
+        v1::SetState::Standby => "standby",
+        v1::SetState::Draining => "draining",
+    }
+}
+
 fn withheld(reason: u32) -> Option<String> {
     let reason = v1::Reason::try_from(i32::try_from(reason).ok()?).ok()?;
     (reason != v1::Reason::Unspecified).then(|| reason_name(reason))
@@ -196,17 +238,51 @@ pub(super) fn text(status: &ClusterStatus) -> String {
         Some(serial) => format!("serial {serial}"),
         None => "none: install one with `leasehold entitlement install FILE`".to_owned(),
     };
-    let scope = if status.cluster_wide { "" } else { ", whose own figures follow" };
     format!(
         "cluster      {cluster}\n\
          leader       {leader}\n\
          entitlement  {entitlement}\n\
-         answer of    node {answering_node} (version {software_version}), applied index {}{scope}\n\
-         \n{}\n{}",
+         answer of    node {answering_node} (version {software_version}), applied index {}\n\
+         figures      {}\n\
+         \n{}\n{}\n{}",
         status.applied_index,
+        scope(status),
+        sites(&status.sites),
         nodes(&status.nodes),
         pools(&status.pools)
     )
+}
+
+/// Of whom the figures are that the ledger does not hold, and as of when.
+fn scope(status: &ClusterStatus) -> String {
+    let Some(age_ms) = status.figures_age_ms else {
+        return "of no node: none has a live lease, or the leader gave no answer".to_owned();
+    };
+    let nodes = if status.cluster_wide {
+        "all nodes that may lend".to_owned()
+    } else {
+        let known = status.nodes.iter().filter(|node| node.checkouts.is_some());
+        let known: Vec<String> = known.map(|node| node.id.to_string()).collect();
+        format!("node {} alone; others may use more", known.join(", "))
+    };
+    format!("of {nodes}, at most {age_ms} ms old")
+}
+
+fn sites(sites: &[Site]) -> String {
+    let numbers = ["NODES", "LIVE", "UNITS LENT", "CHECKOUTS"];
+    let head = [&["SITE", "STATE"][..], &numbers].concat();
+    let mut table = table(&head, &numbers);
+    for site in sites {
+        table.add_row([
+            site.name.clone(),
+            site.state.to_owned(),
+            site.nodes.to_string(),
+            site.live_nodes.to_string(),
+            site.units_lent.to_string(),
+            site.checkouts.to_string(),
+        ]);
+    }
+    lines(&table)
 }
 
 fn nodes(nodes: &[Node]) -> String {
@@ -244,12 +320,13 @@ fn pools(pools: &[Pool]) -> String {
         "DENIED",
         "OVERRUN",
     ];
-    let head = [&["SET", "KIND", "FEATURE"][..], &numbers, &["NOTE"]].concat();
+    let head = [&["SET", "KIND", "STATE", "FEATURE"][..], &numbers, &["NOTE"]].concat();
     let mut table = table(&head, &numbers);
     for pool in pools {
         table.add_row([
             pool.set.clone(),
             pool.kind.to_owned(),
+            pool.state.to_owned(),
             pool.feature.clone(),
             pool.entitled.to_string(),
             pool.in_use.to_string(),

@@ -111,6 +111,24 @@ fn example() -> v1::StatusResponse {
         denied: 5,
         overrun_ms: 2_500,
         withheld_reason: 5,
+        state: v1::SetState::Active.into(),
+    };
+    let backup = v1::PoolStatus {
+        pool_id: 8,
+        set: "backup-east".to_owned(),
+        kind: v1::SetKind::Backup.into(),
+        feature: "asr.tier1".to_owned(),
+        entitled: 20,
+        reserve: 20,
+        state: v1::SetState::Standby.into(),
+        ..v1::PoolStatus::default()
+    };
+    let site = v1::SiteStatus {
+        name: "east".to_owned(),
+        nodes: 1,
+        live_nodes: 1,
+        units_lent: 12,
+        checkouts: 3,
     };
     v1::StatusResponse {
         cluster_id: vec![0xab; 16].into(),
@@ -123,7 +141,9 @@ fn example() -> v1::StatusResponse {
         timings: None,
         cluster_wide: true,
         nodes: vec![node],
-        pools: vec![pool],
+        pools: vec![pool, backup],
+        sites: vec![site],
+        figures_age_ms: Some(900),
     }
 }
 

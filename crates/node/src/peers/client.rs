@@ -21,6 +21,7 @@ use tonic::{Code, Request, Status};
 use super::connect::channel;
 use super::{decode, encode};
 use crate::membership::Change;
+use crate::services::figures::Figures;
 use crate::tls::Connector;
 
 /// A commit across sites; whoever asks asks again, so it need not be long.
@@ -29,6 +30,8 @@ const STEWARD_DEADLINE: Duration = Duration::from_secs(3);
 const HAND_OVER_DEADLINE: Duration = Duration::from_millis(700);
 /// One round trip: a recall is answered from memory, and somebody waits for the units.
 const RECALL_DEADLINE: Duration = Duration::from_millis(300);
+/// One round trip; an operator who asks for the status waits, and gets this node's own without it.
+const FIGURES_DEADLINE: Duration = Duration::from_secs(1);
 /// An operator waits; a change of members takes two commits.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -141,6 +144,18 @@ impl Peers {
         let answered = self.desk(node)?.recall(request).await;
         let answer = answered.map_err(|status| call(node, status))?.into_inner();
         decode(&answer.payload).map_err(|status| call(node, status))
+    }
+
+    /// What every node last reported to the leader.
+    ///
+    /// # Errors
+    /// No answer in time, or a refusal.
+    pub async fn figures(&self, leader: NodeId) -> Result<Figures, PeerError> {
+        let header = Some(self.header(leader)?);
+        let request = timed(wire::FiguresRequest { header }, FIGURES_DEADLINE);
+        let answered = self.steward(leader)?.figures(request).await;
+        let answer = answered.map_err(|status| call(leader, status))?.into_inner();
+        decode(&answer.payload).map_err(|status| call(leader, status))
     }
 
     /// Has the leader commit commands.

@@ -1,6 +1,7 @@
 //! Calls from other nodes.
 
 use bytes::Bytes;
+use leasehold_clock::Clock;
 use leasehold_consensus::Consensus;
 use leasehold_core::desk::message::{Operation, Report, Want};
 use leasehold_core::id::{Epoch, NodeId, PoolId};
@@ -15,6 +16,7 @@ use super::{decode, encode};
 use crate::actors::desk::DeskHandle;
 use crate::actors::steward::StewardHandle;
 use crate::membership::has_left;
+use crate::services::figures::at_leader;
 use crate::tls::PeerInfo;
 
 /// The services that a node offers to the others, beside Raft's.
@@ -109,6 +111,17 @@ impl Steward for PeerService {
         let operation = Operation { epoch: Epoch(epoch), number: operation, actions, wants };
         let answer = self.steward.operate(node, operation).await.ok_or_else(unknown)?;
         Ok(Response::new(wire::OperateResponse { payload: encode(&answer)? }))
+    }
+
+    async fn figures(
+        &self,
+        request: Request<wire::FiguresRequest>,
+    ) -> Result<Response<wire::FiguresResponse>, Status> {
+        self.sender(request.get_ref().header.as_ref(), request.extensions())?;
+        self.require_leader()?;
+        let figures = at_leader(&self.steward, &Clock::Steady);
+        let figures = figures.ok_or_else(|| Status::unavailable("not the leader"))?;
+        Ok(Response::new(wire::FiguresResponse { payload: encode(&figures)? }))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The operator's API. Reads come from what this node has applied; changes go through the log.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leasehold_actor::CancellationToken;
@@ -10,7 +9,6 @@ use leasehold_core::entitlement::{Entitlement, EntitlementError, key_id};
 use leasehold_core::id::NodeId;
 use leasehold_core::ledger::command::{Command, Outcome};
 use leasehold_core::limits::ENTITLEMENT_BYTES_MAX;
-use leasehold_core::steward::NodeReport;
 use leasehold_core::time::{Moment, Timings};
 use leasehold_proto::v1;
 use leasehold_proto::v1::admin_server::Admin;
@@ -19,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::events::wire_event;
+use super::figures::FigureSources;
 use super::status::{self, Sources};
 use crate::actors::desk::DeskHandle;
 use crate::actors::steward::StewardHandle;
@@ -26,8 +25,6 @@ use crate::founding::{FoundError, Founder};
 use crate::leader::LeaderRoute;
 use crate::membership::{Change, Membership};
 use crate::peers::status_of;
-
-pub(super) type Reports = BTreeMap<NodeId, NodeReport>;
 
 /// Keys that one cluster trusts: the vendor's current one, the next, and room for emergencies.
 const TRUSTED_KEYS_MAX: usize = 16;
@@ -72,14 +69,12 @@ impl Admin for AdminService {
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let reports = self.steward.reports();
-        let desk = self.desk.observe().borrow().clone();
+        let figures = self.figures().gather().await;
         let sources = Sources {
             node: self.node,
             now: Moment(self.clock.now()),
             raft: &self.consensus.status(),
-            desk: &desk,
-            reports: reports.as_ref(),
+            figures: &figures,
         };
         Ok(Response::new(status::status(&self.consensus, &sources)))
     }
@@ -254,6 +249,17 @@ async fn send_events(
 }
 
 impl AdminService {
+    fn figures(&self) -> FigureSources {
+        FigureSources {
+            node: self.node,
+            clock: self.clock.clone(),
+            consensus: self.consensus.clone(),
+            steward: self.steward.clone(),
+            desk: self.desk.clone(),
+            peers: self.leader.peers.clone(),
+        }
+    }
+
     fn check_entitlement(&self, envelope: &[u8]) -> Result<(), Status> {
         self.consensus.read(|replica| {
             let ledger = &replica.ledger;

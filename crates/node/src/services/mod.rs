@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod events;
+pub mod figures;
 pub mod licensing;
 mod parse;
 mod status;

@@ -1,26 +1,33 @@
 //! The cluster as this node knows it, in the operator's words.
 
+use std::collections::BTreeMap;
+
 use leasehold_consensus::{Consensus, Status};
-use leasehold_core::desk::DeskStatus;
+use leasehold_core::desk::message::{PoolUse, Report};
 use leasehold_core::entitlement::{LicenseSet, SetKind};
-use leasehold_core::id::NodeId;
-use leasehold_core::ledger::{AllotmentState, Closed, Ledger, Node, PoolTotals, Replica};
+use leasehold_core::id::{NodeId, PoolId};
+use leasehold_core::ledger::{AllotmentState, Closed, Ledger, Node, Pool, PoolTotals, Replica};
 use leasehold_core::time::{Moment, Timings};
 use leasehold_proto::v1;
+
+use super::figures::Figures;
 
 /// What the answer is made of.
 pub(super) struct Sources<'a> {
     pub node: NodeId,
     pub now: Moment,
     pub raft: &'a Status,
-    pub desk: &'a DeskStatus,
-    /// The reports that the leader gathers; `None` elsewhere.
-    pub reports: Option<&'a super::admin::Reports>,
+    pub figures: &'a Figures,
 }
 
 pub(super) fn status(consensus: &Consensus, sources: &Sources<'_>) -> v1::StatusResponse {
     consensus.read(|replica| {
         let ledger = &replica.ledger;
+        let live = Live::of(ledger, sources.figures);
+        let nodes: Vec<v1::NodeStatus> = ledger
+            .nodes()
+            .map(|(id, node)| node_status(replica, id, node, sources, &live))
+            .collect();
         v1::StatusResponse {
             cluster_id: ledger
                 .founding()
@@ -33,14 +40,45 @@ pub(super) fn status(consensus: &Consensus, sources: &Sources<'_>) -> v1::Status
             entitlement_serial: ledger.entitlement_serial().unwrap_or(0),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             timings: ledger.timings().map(wire_timings),
-            cluster_wide: sources.reports.is_some(),
-            nodes: ledger
-                .nodes()
-                .map(|(id, node)| node_status(replica, id, node, sources))
-                .collect(),
-            pools: pools(ledger, sources),
+            cluster_wide: live.is_complete,
+            figures_age_ms: live.age_ms,
+            sites: sites(&nodes),
+            nodes,
+            pools: pools(ledger, sources.figures, &live),
         }
     })
+}
+
+/// The reports of the leases that are live: of others, what was in use is frozen now.
+struct Live<'a> {
+    reports: BTreeMap<NodeId, &'a Report>,
+    /// Whether every live lease has its report.
+    is_complete: bool,
+    age_ms: Option<u64>,
+}
+
+impl<'a> Live<'a> {
+    fn of(ledger: &Ledger, figures: &'a Figures) -> Self {
+        let mut live = Self { reports: BTreeMap::new(), is_complete: true, age_ms: None };
+        for (node, lease) in ledger.leases().filter(|(_, lease)| lease.live) {
+            match figures.get(&node).filter(|known| known.epoch == lease.epoch) {
+                Some(known) => {
+                    live.reports.insert(node, &known.report);
+                    live.age_ms = live.age_ms.max(Some(known.age_ms));
+                }
+                None => live.is_complete = false,
+            }
+        }
+        live
+    }
+
+    fn used(&self, pool: PoolId) -> PoolUse {
+        let used = self.reports.values().filter_map(|report| report.pools.get(&pool));
+        used.fold(PoolUse::default(), |sum, used| PoolUse {
+            in_use: sum.in_use + used.in_use,
+            free: sum.free + used.free,
+        })
+    }
 }
 
 fn node_status(
@@ -48,6 +86,7 @@ fn node_status(
     id: NodeId,
     node: &Node,
     sources: &Sources<'_>,
+    live: &Live<'_>,
 ) -> v1::NodeStatus {
     let role = match sources.raft.leader {
         Some(leader) if leader == id => v1::NodeRole::Leader,
@@ -64,9 +103,7 @@ fn node_status(
     };
     let beat = node.lease.as_ref().and_then(|lease| replica.notes.beat(id, lease.epoch));
     let lent = replica.ledger.view(id).held.iter().map(|held| held.units).sum();
-    let is_own = id == sources.node;
-    let reported = sources.reports.and_then(|reports| reports.get(&id)).map(|known| &known.report);
-    let report = if is_own { Some(&sources.desk.report) } else { reported };
+    let report = live.reports.get(&id);
     v1::NodeStatus {
         node_id: id.0,
         name: node.name.clone(),
@@ -77,7 +114,7 @@ fn node_status(
         epoch: node.lease.as_ref().map_or(0, |lease| lease.epoch.0),
         last_beat_ms_ago: beat.map(|(_, at)| sources.now.since(at)),
         units_lent: lent,
-        checkouts: is_own.then_some(sources.desk.running as u64),
+        checkouts: report.map(|report| report.running),
         units_frozen: frozen(&replica.ledger, id),
         units_in_use: report.map(|report| report.pools.values().map(|pool| pool.in_use).sum()),
     }
@@ -94,39 +131,44 @@ fn address_of(raft: &Status, id: NodeId) -> String {
     peer.map(|peer| peer.address.clone()).unwrap_or_default()
 }
 
-fn pools(ledger: &Ledger, sources: &Sources<'_>) -> Vec<v1::PoolStatus> {
+fn sites(nodes: &[v1::NodeStatus]) -> Vec<v1::SiteStatus> {
+    let mut sites: BTreeMap<&str, v1::SiteStatus> = BTreeMap::new();
+    for node in nodes.iter().filter(|node| node.lease() != v1::LeaseState::Removed) {
+        let site = sites.entry(&node.site).or_default();
+        site.name.clone_from(&node.site);
+        site.nodes += 1;
+        site.live_nodes += u32::from(node.lease() == v1::LeaseState::Live);
+        site.units_lent += node.units_lent;
+        site.checkouts += node.checkouts.unwrap_or(0);
+    }
+    sites.into_values().collect()
+}
+
+fn pools(ledger: &Ledger, figures: &Figures, live: &Live<'_>) -> Vec<v1::PoolStatus> {
     let totals = ledger.totals();
     let pools = ledger.pools().iter().map(|(id, pool)| {
         let total = totals.get(id).copied().unwrap_or_default();
-        let PoolTotals { entitled, reserve, live, frozen } = total;
-        let own = &sources.desk.report;
-        let reports = sources.reports.map(|reports| reports.values().map(|known| &known.report));
-        let (in_use, waiting) = match reports {
-            Some(reports) => reports.fold((0, 0), |(in_use, waiting), report| {
-                let used = report.pools.get(id).map_or(0, |it| it.in_use);
-                let queued = report.waiting.get(&pool.terms.feature).copied().unwrap_or(0);
-                (in_use + used, waiting + queued)
-            }),
-            None => (
-                own.pools.get(id).map_or(0, |it| it.in_use),
-                own.waiting.get(&pool.terms.feature).copied().unwrap_or(0),
-            ),
-        };
+        let PoolTotals { entitled, reserve, live: lent, frozen } = total;
+        let feature = &pool.terms.feature;
+        let PoolUse { in_use, free } = live.used(*id);
+        let all = figures.values().map(|known| &known.report);
         v1::PoolStatus {
             pool_id: id.0,
             set: pool.terms.set.to_string(),
             kind: wire_kind(pool.terms.kind).into(),
-            feature: pool.terms.feature.to_string(),
+            feature: feature.to_string(),
             entitled,
             reserve,
-            lent: live,
+            lent,
             frozen,
-            in_use: in_use.min(live),
-            free_at_nodes: live.saturating_sub(in_use),
-            waiting,
-            denied: sources.desk.counters.denied_by_feature(&pool.terms.feature),
-            overrun_ms: sources.desk.counters.overrun_ms.get(id).copied().unwrap_or(0),
+            // A report is up to a second older than the ledger.
+            in_use: in_use.min(lent),
+            free_at_nodes: if live.is_complete { lent.saturating_sub(in_use) } else { free },
+            waiting: live.reports.values().filter_map(|it| it.waiting.get(feature)).sum(),
+            denied: all.clone().filter_map(|report| report.denied.get(feature)).sum(),
+            overrun_ms: all.filter_map(|report| report.overrun_ms.get(id)).sum(),
             withheld_reason: u32::try_from(i32::from(withheld(pool.terms.closed))).unwrap_or(0),
+            state: state(pool).into(),
         }
     });
     pools.collect()
@@ -134,22 +176,30 @@ fn pools(ledger: &Ledger, sources: &Sources<'_>) -> Vec<v1::PoolStatus> {
 
 fn withheld(closed: Option<Closed>) -> v1::Reason {
     match closed {
-        None => v1::Reason::Unspecified,
+        // A backup set that stands by is as it should be.
+        None | Some(Closed::Standby) => v1::Reason::Unspecified,
         Some(Closed::ContractEnded) => v1::Reason::ContractEnded,
-        Some(Closed::NotStarted | Closed::NotEntitled | Closed::Standby) => v1::Reason::NotEntitled,
+        Some(Closed::NotStarted | Closed::NotEntitled) => v1::Reason::NotEntitled,
+    }
+}
+
+fn state(pool: &Pool) -> v1::SetState {
+    match pool.terms.closed {
+        Some(Closed::Standby) => v1::SetState::Standby,
+        None | Some(Closed::ContractEnded | Closed::NotStarted | Closed::NotEntitled) => {
+            v1::SetState::Active
+        }
     }
 }
 
 pub(super) fn sets(ledger: &Ledger) -> Vec<v1::LicenseSet> {
     let Some(installed) = ledger.installed() else { return Vec::new() };
-    installed.entitlement.sets.iter().map(wire_set).collect()
+    installed.entitlement.sets.iter().map(|set| wire_set(ledger, set)).collect()
 }
 
-fn wire_set(set: &LicenseSet) -> v1::LicenseSet {
-    let state = match set.kind {
-        SetKind::Production => v1::SetState::Active,
-        SetKind::Backup => v1::SetState::Standby,
-    };
+fn wire_set(ledger: &Ledger, set: &LicenseSet) -> v1::LicenseSet {
+    let pool = ledger.pools().values().find(|pool| pool.terms.set == set.name);
+    let state = pool.map_or(v1::SetState::Unspecified, state);
     let features = set
         .features
         .iter()
