@@ -1,5 +1,6 @@
 //! A whole node: opens the data directory, starts the actors and servers, and stops them in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,7 @@ struct Parts {
     desk: DeskHandle,
     usage: Usage,
     readiness: Readiness,
+    data_dir: PathBuf,
     connector: Connector,
     leader: LeaderRoute,
 }
@@ -173,6 +175,7 @@ impl Node {
             desk: desk.clone(),
             usage: Usage::default(),
             readiness: Readiness::requiring(&CHECKS),
+            data_dir: config.node.data_dir.clone(),
             connector,
             leader: leader.clone(),
         };
@@ -257,7 +260,8 @@ fn serve(
     node: NodeId,
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let Parts { clock, consensus, steward, desk, usage, readiness, connector, leader } = parts;
+    let Parts { clock, consensus, steward, desk, usage, .. } = parts;
+    let Parts { readiness, data_dir, connector, leader, .. } = parts;
     let membership = leader.membership.clone();
     let monitor = Monitor {
         node,
@@ -267,6 +271,7 @@ fn serve(
         readiness: readiness.clone(),
         health: health.clone(),
         usage: usage.clone(),
+        data_dir,
     };
     let retry = Backoff::default();
     edge.spawn_restarted("monitor", retry, move |stop| monitor.clone().run(stop));

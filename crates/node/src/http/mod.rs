@@ -114,6 +114,12 @@ async fn metrics(State(pages): State<Pages>) -> Response {
 async fn readyz(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Response {
     let is_verbose = query.is_some_and(|query| query.split('&').any(|key| key == "verbose"));
     let (is_ready, text) = pages.readiness.report(is_verbose);
+    let counter = if is_ready {
+        metrics::counter!("leasehold_server_health_success_total")
+    } else {
+        metrics::counter!("leasehold_server_health_failures_total")
+    };
+    counter.increment(1);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, text).into_response()
 }

@@ -1,0 +1,127 @@
+//! The monitor: an edge actor that turns what the other actors show into readiness, gRPC health
+//! and metrics, once a second. It decides nothing; if it fails it is started again.
+
+mod describe;
+mod disk;
+mod publish;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use leasehold_actor::{BoxError, CancellationToken};
+use leasehold_clock::Clock;
+use leasehold_consensus::Consensus;
+use leasehold_core::desk::DeskStatus;
+use leasehold_core::id::NodeId;
+use leasehold_core::time::Moment;
+use metrics::counter;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::desk::DeskHandle;
+use crate::http::Readiness;
+use crate::usage::Usage;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The checks of `/readyz`.
+pub const CHECKS: [&str; 4] = ["founded", "leader_known", "entitled", "lending"];
+/// The health service's name for the engine's API.
+pub const LICENSING: &str = "leasehold.v1.Licensing";
+
+#[derive(Clone)]
+pub struct Monitor {
+    pub node: NodeId,
+    pub clock: Clock,
+    pub consensus: Consensus,
+    pub desk: DeskHandle,
+    pub readiness: Readiness,
+    pub health: HealthReporter,
+    pub usage: Usage,
+    pub data_dir: PathBuf,
+}
+
+impl Monitor {
+    /// # Errors
+    /// None; it runs until it is told to stop.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), BoxError> {
+        describe::all();
+        publish::version();
+        let mut disk = disk::Disk::new(self.data_dir.clone());
+        let mut ticks = tokio::time::interval(EVERY);
+        let mut catalog_version = 0;
+        let mut last_leader = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                _ = ticks.tick() => {}
+            }
+            self.count_features(&mut catalog_version);
+            self.count_leader_changes(&mut last_leader);
+            let desk = self.desk.observe().borrow().clone();
+            self.check(&desk);
+            self.publish_health().await;
+            let now = Moment(self.clock.now());
+            publish::raft(&self.consensus.status(), self.node, self.consensus.hears_leader().await);
+            publish::desk(&desk, now);
+            self.consensus.read(|replica| {
+                publish::pools(&replica.ledger, &desk.report);
+                publish::nodes(replica, now);
+                publish::ledger(&replica.ledger);
+            });
+            disk.publish_when_due();
+        }
+    }
+
+    fn count_features(&self, known: &mut u64) {
+        let features = self.consensus.read(|replica| {
+            let ledger = &replica.ledger;
+            if ledger.catalog_version() == *known {
+                return None;
+            }
+            *known = ledger.catalog_version();
+            let pools = ledger.pools().values();
+            Some(pools.map(|pool| pool.terms.feature.clone()).collect::<BTreeSet<_>>())
+        });
+        if let Some(features) = features {
+            self.usage.set_features(features);
+        }
+    }
+
+    fn count_leader_changes(&self, last: &mut Option<NodeId>) {
+        let leader = self.consensus.status().leader;
+        if leader.is_some() && leader != *last {
+            if last.is_some() {
+                counter!("leasehold_server_leader_changes_seen_total").increment(1);
+            }
+            *last = leader;
+        }
+    }
+
+    fn check(&self, desk: &DeskStatus) {
+        let (is_founded, is_entitled) = self.consensus.read(|replica| {
+            (replica.ledger.founding().is_some(), replica.ledger.installed().is_some())
+        });
+        let leader = self.consensus.status().leader;
+        let now = Moment(self.clock.now());
+        let is_lending = desk.lend_until.is_some_and(|until| now < until);
+        let set = |name, ok: bool, missing: &str| {
+            self.readiness.set(name, ok, if ok { "yes" } else { missing });
+        };
+        set("founded", is_founded, "no cluster yet: run `leasehold cluster init`");
+        set("leader_known", leader.is_some(), "no leader is known: is a majority of nodes up?");
+        set("entitled", is_entitled, "no entitlement: run `leasehold entitlement install FILE`");
+        set("lending", is_lending, "the node has no live lease: it can't reach the leader");
+    }
+
+    async fn publish_health(&self) {
+        let status = if self.readiness.is_ready() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        self.health.set_service_status(LICENSING, status).await;
+    }
+}
