@@ -75,14 +75,19 @@ pub struct Node {
     directory: Arc<Mutex<DataDirectory>>,
 }
 
-/// The listeners' certificates, to be read again on a signal.
-#[derive(Clone, Default)]
-pub struct Certificates(Vec<Arc<ServerTls>>);
+/// The certificates of the listeners and of the connections to other nodes, to be read again on a
+/// signal.
+#[derive(Clone)]
+pub struct Certificates {
+    listeners: Vec<Arc<ServerTls>>,
+    connector: Connector,
+}
 
 impl Certificates {
     /// Reads all files again; those that can't be used leave the old ones in force.
     pub fn reload(&self) {
-        self.0.iter().for_each(|tls| tls.reload());
+        self.listeners.iter().for_each(|tls| tls.reload());
+        self.connector.reload();
     }
 }
 
@@ -112,10 +117,10 @@ impl Node {
     /// # Errors
     /// What can't be used, and what to do about it; nothing runs then.
     pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Self, StartError> {
-        let mut certificates = Certificates::default();
+        let connector = peer_connector(&config)?;
+        let mut certificates = Certificates { listeners: Vec::new(), connector: connector.clone() };
         // Bound before anything is written: a port in use changes nothing.
         let listeners = Listeners::bind(&config, &mut certificates)?;
-        let connector = peer_connector(&config)?;
         let id = config.node.id();
         let identity = Identity { cluster: None, node: id };
         let directory = DataDirectory::open(&config.node.data_dir, identity)?;
@@ -231,7 +236,7 @@ impl Listeners {
         let mut bind = |kind, listener: &ListenerConfig| {
             let transport = listener.transport(kind)?;
             if let Transport::Tls(tls) = &transport {
-                certificates.0.push(Arc::clone(tls));
+                certificates.listeners.push(Arc::clone(tls));
             }
             let limits =
                 if kind == ListenerKind::Http { http::limits() } else { listener.limits() };
@@ -275,7 +280,7 @@ fn serve(
     };
     let retry = Backoff::default();
     edge.spawn_restarted("monitor", retry, move |stop| monitor.clone().run(stop));
-    for tls in &certificates.0 {
+    for tls in &certificates.listeners {
         let tls = Arc::clone(tls);
         edge.spawn_restarted("certificates", retry, move |stop| follow(Arc::clone(&tls), stop));
     }
@@ -351,7 +356,7 @@ async fn follow(tls: Arc<ServerTls>, stop: CancellationToken) -> Result<(), BoxE
 /// Nodes show each other the certificate of their peers listener.
 fn peer_connector(config: &NodeConfig) -> Result<Connector, TlsError> {
     match config.peers.as_ref().and_then(ListenerConfig::security) {
-        Some(Security::Tls(tls)) => Connector::tls("peers", tls.files()),
+        Some(Security::Tls(tls)) => Connector::tls("peer client", tls.files()),
         Some(Security::PlainTextOnLoopback) | None => Ok(Connector::PlainText),
     }
 }

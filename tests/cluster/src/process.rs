@@ -125,6 +125,11 @@ impl NodeProcess {
         self.signal(Signal::CONT);
     }
 
+    /// Has it read its certificates again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("an own child can be signalled");

@@ -51,7 +51,7 @@ pub(super) async fn run(options: &EventsOptions, output: Output) -> Result<(), F
             Ok(()) => reader.tell("the node has ended the stream"),
             Err(failure) if !follow || !has_answered => return Err(failure),
             Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
-            Err(failure) => reader.tell(&failure.to_string()),
+            Err(_) => reader.tell("the connection to the node is lost"),
         }
         // Whatever answers at this address next goes on where this stream ended.
         tokio::time::sleep(RETRY_EVERY).await;

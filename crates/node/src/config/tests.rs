@@ -37,6 +37,21 @@ fn assert_all_named(message: &str, named: &[&str]) {
 }
 
 #[test]
+fn the_nodes_of_the_compose_file_are_valid_and_differ() {
+    let texts = [
+        include_str!("../../../../deploy/docker/nodes/east-1.toml"),
+        include_str!("../../../../deploy/docker/nodes/west-1.toml"),
+        include_str!("../../../../deploy/docker/nodes/central-1.toml"),
+    ];
+    let configs = texts.map(|text| parse(text).unwrap());
+    let ids: std::collections::BTreeSet<u64> = configs.iter().map(|it| it.node.id().0).collect();
+    assert_eq!(ids.len(), configs.len());
+    for config in configs {
+        assert_eq!(config.peer_address(), format!("{}.example:7402", config.node.name()));
+    }
+}
+
+#[test]
 fn the_example_is_valid_and_shows_the_defaults() {
     let example = parse(EXAMPLE).unwrap();
     assert_eq!(example.node.id(), NodeId(1));

@@ -100,12 +100,14 @@ impl Admin for AdminService {
             )));
         }
         // Checked here too: what will be refused needs no place in the log.
-        self.check_entitlement(&envelope)?;
+        let is_new = self.check_entitlement(&envelope)?;
         let command = Command::InstallEntitlement { envelope };
         let outcomes = self.leader.propose(vec![command]).await?;
         match outcomes.into_iter().next() {
             Some(Outcome::Installed { serial }) => {
-                tracing::info!(serial, "entitlement installed");
+                if is_new {
+                    tracing::info!(serial, "entitlement installed");
+                }
                 Ok(Response::new(v1::InstallEntitlementResponse { serial }))
             }
             Some(Outcome::Refused(refusal)) => {
@@ -260,16 +262,17 @@ impl AdminService {
         }
     }
 
-    fn check_entitlement(&self, envelope: &[u8]) -> Result<(), Status> {
+    /// Whether it is another one than that in force.
+    fn check_entitlement(&self, envelope: &[u8]) -> Result<bool, Status> {
         self.consensus.read(|replica| {
             let ledger = &replica.ledger;
             let founding = ledger.founding().ok_or_else(not_founded)?;
             if ledger.installed().is_some_and(|installed| installed.envelope == envelope) {
-                return Ok(());
+                return Ok(false);
             }
             let newer_than = ledger.entitlement_serial();
             Entitlement::open(envelope, &founding.trusted_keys, founding.cluster, newer_than)
-                .map(drop)
+                .map(|_| true)
                 .map_err(|error: EntitlementError| Status::invalid_argument(error.to_string()))
         })
     }

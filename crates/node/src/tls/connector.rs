@@ -64,6 +64,14 @@ impl Connector {
         }
     }
 
+    /// Takes renewed certificates into use now.
+    pub fn reload(&self) {
+        match self {
+            Connector::PlainText => {}
+            Connector::Tls(config) => config.reload_and_log(),
+        }
+    }
+
     async fn connect(self, uri: Uri) -> Result<TokioIo<Socket>, ConnectError> {
         let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
             return Err(ConnectError::BadAddress { uri });

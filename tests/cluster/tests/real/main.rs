@@ -14,5 +14,6 @@ mod other_tools;
 mod paused_node;
 mod pool;
 mod prometheus;
+mod renewed_certificates;
 mod strangers;
 mod three_nodes;

@@ -42,6 +42,14 @@ pub struct Monitor {
     pub data_dir: PathBuf,
 }
 
+/// What was known at the last look.
+#[derive(Default)]
+struct LastLeader {
+    known: Option<NodeId>,
+    /// The newest that was known.
+    newest: Option<NodeId>,
+}
+
 impl Monitor {
     /// # Errors
     /// None; it runs until it is told to stop.
@@ -51,7 +59,7 @@ impl Monitor {
         let mut disk = disk::Disk::new(self.data_dir.clone());
         let mut ticks = tokio::time::interval(EVERY);
         let mut catalog_version = 0;
-        let mut last_leader = None;
+        let mut last_leader = LastLeader::default();
         loop {
             tokio::select! {
                 biased;
@@ -59,7 +67,7 @@ impl Monitor {
                 _ = ticks.tick() => {}
             }
             self.count_features(&mut catalog_version);
-            self.count_leader_changes(&mut last_leader);
+            self.note_leader(&mut last_leader);
             let desk = self.desk.observe().borrow().clone();
             self.check(&desk);
             self.publish_health().await;
@@ -90,14 +98,20 @@ impl Monitor {
         }
     }
 
-    fn count_leader_changes(&self, last: &mut Option<NodeId>) {
-        let leader = self.consensus.status().leader;
-        if leader.is_some() && leader != *last {
-            if last.is_some() {
-                counter!("leasehold_server_leader_changes_seen_total").increment(1);
+    fn note_leader(&self, last: &mut LastLeader) {
+        let status = self.consensus.status();
+        match (status.leader, last.known) {
+            (Some(leader), known) if known != Some(leader) => {
+                tracing::info!(%leader, term = status.term, "a node leads");
+                if last.newest.is_some_and(|newest| newest != leader) {
+                    counter!("leasehold_server_leader_changes_seen_total").increment(1);
+                }
+                last.newest = Some(leader);
             }
-            *last = leader;
+            (None, Some(leader)) => tracing::warn!(%leader, "the leader is lost, none is known"),
+            (Some(_) | None, _) => {}
         }
+        last.known = status.leader;
     }
 
     fn check(&self, desk: &DeskStatus) {
