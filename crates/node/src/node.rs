@@ -100,7 +100,6 @@ struct Parts {
     usage: Usage,
     readiness: Readiness,
     data_dir: PathBuf,
-    connector: Connector,
     leader: LeaderRoute,
 }
 
@@ -166,7 +165,7 @@ impl Node {
             peer: peer(&config),
             consensus: consensus.clone(),
             proposals: proposals.clone(),
-            connector: connector.clone(),
+            connector,
             directory: Arc::clone(&directory),
             expulsion: expulsion.clone(),
             changing: Arc::default(),
@@ -181,7 +180,6 @@ impl Node {
             usage: Usage::default(),
             readiness: Readiness::requiring(&CHECKS),
             data_dir: config.node.data_dir.clone(),
-            connector,
             leader: leader.clone(),
         };
         let founder = Founder {
@@ -266,7 +264,7 @@ fn serve(
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
     let Parts { clock, consensus, steward, desk, usage, .. } = parts;
-    let Parts { readiness, data_dir, connector, leader, .. } = parts;
+    let Parts { readiness, data_dir, leader, .. } = parts;
     let membership = leader.membership.clone();
     let monitor = Monitor {
         node,
@@ -280,17 +278,7 @@ fn serve(
     };
     let retry = Backoff::default();
     edge.spawn_restarted("monitor", retry, move |stop| monitor.clone().run(stop));
-    for tls in &certificates.listeners {
-        let tls = Arc::clone(tls);
-        edge.spawn_restarted("certificates", retry, move |stop| follow(Arc::clone(&tls), stop));
-    }
-    edge.spawn_restarted("peer certificates", retry, move |stop| {
-        let connector = connector.clone();
-        async move {
-            connector.follow(stop).await;
-            Ok(())
-        }
-    });
+    follow_certificates(edge, certificates);
     let pages = Pages { telemetry, readiness };
     edge.spawn("http", |stop| async move {
         http::serve(listeners.http, pages, stop).await;
@@ -346,6 +334,22 @@ async fn leave_to_others(desk: &DeskHandle, leader: &LeaderRoute) {
         }
     }
     leader.hand_over().await;
+}
+
+fn follow_certificates(edge: &leasehold_actor::Stage, certificates: &Certificates) {
+    let retry = Backoff::default();
+    for tls in &certificates.listeners {
+        let tls = Arc::clone(tls);
+        edge.spawn_restarted("certificates", retry, move |stop| follow(Arc::clone(&tls), stop));
+    }
+    let connector = certificates.connector.clone();
+    edge.spawn_restarted("peer certificates", retry, move |stop| {
+        let connector = connector.clone();
+        async move {
+            connector.follow(stop).await;
+            Ok(())
+        }
+    });
 }
 
 async fn follow(tls: Arc<ServerTls>, stop: CancellationToken) -> Result<(), BoxError> {

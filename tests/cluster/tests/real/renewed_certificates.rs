@@ -36,7 +36,8 @@ async fn renewed_certificates_cut_no_connection_and_bad_ones_are_refused_while_t
     .await;
 
     let renewed = Authority::create("Renewed", Validity::days(30)).unwrap();
-    let trusts_renewed = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(renewed.pem()));
+    let trusts_renewed =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(renewed.pem()));
     let engines_port = cluster.layout(1).ports.engines;
     assert!(!greets(engines_port, &trusts_renewed).await, "the old certificate is not of it");
 
@@ -100,8 +101,7 @@ async fn greets(engines: SocketAddr, tls: &ClientTlsConfig) -> bool {
 
 /// How often changed files were refused, as the metrics say.
 async fn refused(http: SocketAddr, use_: &str) -> u64 {
-    let name =
-        format!("leasehold_tls_reloads_total{{use=\"{use_}\",outcome=\"refused\"}} ");
+    let name = format!("leasehold_tls_reloads_total{{use=\"{use_}\",outcome=\"refused\"}} ");
     let page = get(http, "/metrics").await.map(|(_, page)| page).unwrap_or_default();
     let line = page.lines().find_map(|line| line.strip_prefix(&name));
     line.and_then(|count| count.parse().ok()).unwrap_or(0)
