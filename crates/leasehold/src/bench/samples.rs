@@ -38,7 +38,7 @@ impl Samples {
             let last = self.nanoseconds.len().saturating_sub(1);
             let rank = (self.nanoseconds.len() * per_mille).div_ceil(1_000).saturating_sub(1);
             let value = self.nanoseconds.get(rank.min(last)).copied().unwrap_or(0);
-            Duration::from_nanos(value).as_secs_f64() * 1e6
+            (Duration::from_nanos(value).as_secs_f64() * 1e9).round() / 1e3
         };
         Latency {
             p50_us: at(500),
