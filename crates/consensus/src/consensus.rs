@@ -193,8 +193,11 @@ impl Consensus {
             None => false,
             Some(leader) if leader == self.inner.node.0 => is_leader,
             Some(_) => {
-                let heard = self.raft().with_raft_state(|state| state.vote_last_modified()).await;
-                heard.ok().flatten().is_some_and(|at| at.elapsed() <= self.inner.silence_max)
+                let asked = self.raft().with_raft_state(|state| state.vote_last_modified());
+                // A core that waits for its disk hears nobody, and must not hold up who asks.
+                let heard = tokio::time::timeout(self.inner.silence_max, asked).await;
+                let heard = heard.ok().and_then(Result::ok).flatten();
+                heard.is_some_and(|at| at.elapsed() <= self.inner.silence_max)
             }
         }
     }

@@ -70,10 +70,15 @@ impl Admin for AdminService {
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let figures = self.figures().gather().await;
+        let mut raft = self.consensus.status();
+        if !self.consensus.hears_leader().await {
+            // Else it is the last one that was known, which may have been dead for long.
+            raft.leader = None;
+        }
         let sources = Sources {
             node: self.node,
             now: Moment(self.clock.now()),
-            raft: &self.consensus.status(),
+            raft: &raft,
             figures: &figures,
         };
         Ok(Response::new(status::status(&self.consensus, &sources)))

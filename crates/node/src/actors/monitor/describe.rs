@@ -12,7 +12,7 @@ pub(super) fn all() {
 
 fn raft() {
     describe_gauge!("leasehold_server_version", "1; the label is this node's version.");
-    describe_gauge!("leasehold_server_has_leader", "1 if this node knows a leader.");
+    describe_gauge!("leasehold_server_has_leader", "1 if this node leads or hears the leader.");
     describe_gauge!("leasehold_server_is_leader", "1 if this node leads.");
     describe_gauge!("leasehold_server_is_learner", "1 if this node has no vote.");
     describe_gauge!("leasehold_server_term", "The Raft term.");

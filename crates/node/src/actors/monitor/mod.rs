@@ -50,6 +50,23 @@ struct LastLeader {
     newest: Option<NodeId>,
 }
 
+impl LastLeader {
+    fn note(&mut self, leader: Option<NodeId>, term: u64) {
+        match (leader, self.known) {
+            (Some(leader), known) if known != Some(leader) => {
+                tracing::info!(%leader, term, "a node leads");
+                if self.newest.is_some_and(|newest| newest != leader) {
+                    counter!("leasehold_server_leader_changes_seen_total").increment(1);
+                }
+                self.newest = Some(leader);
+            }
+            (None, Some(last)) => tracing::warn!(%last, "no leader is heard of any more"),
+            (Some(_) | None, _) => {}
+        }
+        self.known = leader;
+    }
+}
+
 impl Monitor {
     /// # Errors
     /// None; it runs until it is told to stop.
@@ -67,12 +84,14 @@ impl Monitor {
                 _ = ticks.tick() => {}
             }
             self.count_features(&mut catalog_version);
-            self.note_leader(&mut last_leader);
+            let status = self.consensus.status();
+            let hears_leader = self.consensus.hears_leader().await;
+            last_leader.note(status.leader.filter(|_| hears_leader), status.term);
             let desk = self.desk.observe().borrow().clone();
-            self.check(&desk);
+            self.check(&desk, hears_leader);
             self.publish_health().await;
             let now = Moment(self.clock.now());
-            publish::raft(&self.consensus.status(), self.node, self.consensus.hears_leader().await);
+            publish::raft(&status, self.node, hears_leader);
             publish::desk(&desk, now);
             self.consensus.read(|replica| {
                 publish::pools(&replica.ledger, &desk.report);
@@ -98,34 +117,17 @@ impl Monitor {
         }
     }
 
-    fn note_leader(&self, last: &mut LastLeader) {
-        let status = self.consensus.status();
-        match (status.leader, last.known) {
-            (Some(leader), known) if known != Some(leader) => {
-                tracing::info!(%leader, term = status.term, "a node leads");
-                if last.newest.is_some_and(|newest| newest != leader) {
-                    counter!("leasehold_server_leader_changes_seen_total").increment(1);
-                }
-                last.newest = Some(leader);
-            }
-            (None, Some(leader)) => tracing::warn!(%leader, "the leader is lost, none is known"),
-            (Some(_) | None, _) => {}
-        }
-        last.known = status.leader;
-    }
-
-    fn check(&self, desk: &DeskStatus) {
+    fn check(&self, desk: &DeskStatus, hears_leader: bool) {
         let (is_founded, is_entitled) = self.consensus.read(|replica| {
             (replica.ledger.founding().is_some(), replica.ledger.installed().is_some())
         });
-        let leader = self.consensus.status().leader;
         let now = Moment(self.clock.now());
         let is_lending = desk.lend_until.is_some_and(|until| now < until);
         let set = |name, ok: bool, missing: &str| {
             self.readiness.set(name, ok, if ok { "yes" } else { missing });
         };
         set("founded", is_founded, "no cluster yet: run `leasehold cluster init`");
-        set("leader_known", leader.is_some(), "no leader is known: is a majority of nodes up?");
+        set("leader_known", hears_leader, "no leader is known: is a majority of nodes up?");
         set("entitled", is_entitled, "no entitlement: run `leasehold entitlement install FILE`");
         set("lending", is_lending, "the node has no live lease: it can't reach the leader");
     }
