@@ -43,7 +43,7 @@ impl Desk {
     }
 
     /// Units that others may need more: recalled ones, those of pools that were cut or closed, and
-    /// with each beat what is free beyond twice the headroom.
+    /// with each beat what is free, and not waited for, beyond twice the headroom.
     pub(super) fn give_back(&mut self, now: Now) -> Vec<Action> {
         let is_due = std::mem::take(&mut self.give_back_due);
         let recalled = std::mem::take(&mut self.recalled);
@@ -51,6 +51,12 @@ impl Desk {
             return Vec::new();
         }
         let mut stocks = self.stocks(now.steady);
+        // Given back, they would be asked for again by the same operation.
+        for (feature, units) in self.queue.wanted() {
+            if let Some(stock) = stocks.get_mut(&feature) {
+                stock.free = stock.free.saturating_sub(units);
+            }
+        }
         let mut actions = Vec::new();
         for (pool, till) in self.tills.iter_mut() {
             let free = till.free();

@@ -104,6 +104,21 @@ fn a_refused_operation_gives_up_nothing_that_another_epoch_holds() {
     bench.renewed(&receipt);
 }
 
+/// A request for many units once waited for the last of them while its desk gave the others back
+/// with each beat and drew them again: each time two more round trips to the leader.
+#[test]
+fn units_that_a_waiting_request_needs_are_not_given_back() {
+    let mut bench = Bench::open(sets(10));
+    bench.granted(9, &[("cpa", 2)]);
+    let ticket = bench.ask(waiting(20_000, item(1, &[("cpa", 9)])));
+    bench.pass(1_000);
+    for _ in 0..1_500 {
+        bench.pass(10);
+        assert_eq!(bench.replica.ledger.totals()[&FIRST].live, 10);
+    }
+    assert_eq!(bench.answer(ticket), None, "two of ten are in use");
+}
+
 #[test]
 fn those_who_wait_are_answered_at_their_deadline() {
     let mut bench = Bench::open(sets(2));
