@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leasehold::demo::Record;
 use leasehold_client::{CheckoutError, CheckoutOptions, Client, ClientConfig, Denial};
@@ -16,6 +16,7 @@ pub struct Engines {
     record: Arc<Record>,
     engines: AtomicUsize,
     denials: Denials,
+    waits: Waits,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -23,6 +24,10 @@ pub struct Engines {
 /// What engines were told instead of a license, and when they heard it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Denials(Arc<Mutex<Vec<(u64, CheckoutError)>>>);
+
+/// How long engines waited for the checkouts that they were granted. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Waits(Arc<Mutex<Vec<Duration>>>);
 
 /// What an engine does, over and over.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +48,14 @@ impl Engines {
     #[must_use]
     pub fn new() -> Self {
         let stop = watch::Sender::new(false);
-        let (record, denials) = (Arc::default(), Denials::default());
-        Self { record, engines: AtomicUsize::new(0), denials, stop, tasks: JoinSet::new() }
+        Self {
+            record: Arc::default(),
+            engines: AtomicUsize::new(0),
+            denials: Denials::default(),
+            waits: Waits::default(),
+            stop,
+            tasks: JoinSet::new(),
+        }
     }
 
     #[must_use]
@@ -55,6 +66,11 @@ impl Engines {
     #[must_use]
     pub fn denials(&self) -> &Denials {
         &self.denials
+    }
+
+    #[must_use]
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// A client whose uses are recorded, for calls that a test makes itself.
@@ -73,7 +89,12 @@ impl Engines {
             let client = self.client(config);
             for _ in 0..habits.calls {
                 let seed = u64::try_from(self.tasks.len()).expect("few tasks");
-                let caller = Caller { habits, seed, denials: self.denials.clone() };
+                let caller = Caller {
+                    habits,
+                    seed,
+                    denials: self.denials.clone(),
+                    waits: self.waits.clone(),
+                };
                 self.tasks.spawn(caller.run(client.clone(), self.stop.subscribe()));
             }
         }
@@ -122,18 +143,35 @@ impl Denials {
     }
 }
 
+impl Waits {
+    /// Those since the last question, the shortest first.
+    #[must_use]
+    pub fn take_sorted(&self) -> Vec<Duration> {
+        let mut waits = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        waits.sort_unstable();
+        waits
+    }
+
+    fn add(&self, took: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+    }
+}
+
 struct Caller {
     habits: Habits,
     seed: u64,
     denials: Denials,
+    waits: Waits,
 }
 
 impl Caller {
     async fn run(mut self, client: Client, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             let options = CheckoutOptions { wait_ms: self.habits.wait_ms, build_date: None };
+            let asked = Instant::now();
             let pause = match client.checkout_with(self.habits.features, options).await {
                 Ok(guard) => {
+                    self.waits.add(asked.elapsed());
                     pause(self.call_length(), &mut stop).await;
                     drop(guard);
                     continue;

@@ -16,6 +16,8 @@ pub struct Layout {
     /// Where `ca.pem`, `node-<id>.pem` and the like are.
     pub certificates: PathBuf,
     pub ports: Ports,
+    /// Where the others reach it, if not where it listens.
+    pub peer_address: Option<SocketAddr>,
     pub timings: Timings,
     /// Engines come without TLS: for tests with more connections than handshakes are worth.
     pub has_plain_engines: bool,
@@ -54,16 +56,17 @@ impl Layout {
     /// The configuration file's text.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!(
-            "[node]\nid = {}\nsite = \"{}\"\ndata_dir = \"data\"\n\n",
-            self.id,
-            self.site()
-        );
+        let mut text =
+            format!("[node]\nid = {}\nsite = \"{}\"\ndata_dir = \"data\"\n", self.id, self.site());
+        if let Some(address) = self.peer_address {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "peer_address = \"{address}\"");
+        }
+        text.push('\n');
         let Ports { engines, admin, peers, http } = self.ports;
         let listeners = [("engines", engines), ("admin", admin), ("peers", peers), ("http", http)];
         for (name, listen) in listeners {
             let is_plain = name == "http" || (name == "engines" && self.has_plain_engines);
-            // Writing to a string does not fail.
             let _ = write!(text, "[{name}]\nlisten = \"{listen}\"\n");
             text += &if is_plain {
                 "plain_text = \"on loopback only\"\n\n".to_owned()
@@ -120,7 +123,7 @@ impl Ports {
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// A free port that no other test of this process has been given.
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     // Test processes that run at the same time start at different places.

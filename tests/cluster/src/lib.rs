@@ -10,18 +10,23 @@
 //! A verdict rests on the [`Record`](leasehold::demo::Record) alone: the intervals in which engines validly used units, on
 //! their own clock. What nodes count or say of themselves proves nothing here.
 
+mod access;
 mod cluster;
 mod engines;
 mod http;
 mod layout;
+mod operator;
 mod process;
+mod shape;
 mod verdict;
 mod wait;
 
-pub use cluster::{Cluster, Shape, vendor};
-pub use engines::{Denials, Engines, Habits};
+pub use cluster::Cluster;
+pub use engines::{Denials, Engines, Habits, Waits};
 pub use http::get;
 pub use layout::{Layout, Ports};
+pub use operator::vendor;
 pub use process::{NodeProcess, Refusal, program, refuse};
+pub use shape::Shape;
 pub use verdict::{assert_clean, assert_none_lost, assert_not_over_issued};
 pub use wait::until;

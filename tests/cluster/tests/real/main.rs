@@ -17,3 +17,4 @@ mod prometheus;
 mod renewed_certificates;
 mod strangers;
 mod three_nodes;
+mod wan;

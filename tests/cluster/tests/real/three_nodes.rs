@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use leasehold_clock::Clock;
 use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
-use leasehold_proto::v1;
 
 const NODES: [u64; 3] = [1, 2, 3];
 const ENTITLED: [(&str, u64); 3] = [("asr.tier1", 300), ("tts.chris", 300), ("cpa", 1_000_000)];
@@ -24,7 +23,7 @@ async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
     let leader = cluster.leader(1).await;
     let follower = other_than(&[leader]);
     cluster.kill_9(follower);
-    draw(&mut cluster, leader, DRAWN_UNITS[0]).await;
+    cluster.draw(leader, "cpa", DRAWN_UNITS[0]).await;
     cluster.start_node(follower);
     cluster.wait_until_ready(follower).await;
 
@@ -33,7 +32,7 @@ async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
         let survivor = other_than(&[leader]);
         cluster.kill_9(leader);
         let killed = Instant::now();
-        draw(&mut cluster, survivor, *units).await;
+        cluster.draw(survivor, "cpa", *units).await;
         let resumed = killed.elapsed();
         println!("the first draw after the leader's death took {resumed:?}");
         assert!(resumed <= DRAW_WITHIN, "the first draw took {resumed:?}");
@@ -73,7 +72,7 @@ async fn no_call_is_lost_when_all_nodes_are_killed_at_once_and_come_back() {
     }
     for id in NODES {
         cluster.wait_until_ready(id).await;
-        draw(&mut cluster, id, DRAWN_UNITS[0]).await;
+        cluster.draw(id, "cpa", DRAWN_UNITS[0]).await;
     }
     outlive(&Shape::quick()).await;
     engines.stop().await;
@@ -108,28 +107,6 @@ async fn until_busy(engines: &Engines) {
         (engines.record().calls() > 100).then_some(())
     })
     .await;
-}
-
-/// Has node `id` lend units that it does not have yet, and gives them back.
-async fn draw(cluster: &mut Cluster, id: u64, units: u64) {
-    let mut engine = cluster.licensing(id).await;
-    let receipt = until("a draw", Duration::from_secs(20), async || {
-        let item = v1::CheckoutItem {
-            request_id: leasehold_client::new_request_id().unwrap().to_vec().into(),
-            lines: vec![v1::CheckoutLine { feature: "cpa".to_owned(), units }],
-            ..v1::CheckoutItem::default()
-        };
-        let request = v1::CheckoutRequest { items: vec![item], ..v1::CheckoutRequest::default() };
-        let answer = engine.checkout(request).await.ok()?.into_inner().answers.pop()?.answer?;
-        match answer {
-            v1::checkout_answer::Answer::Granted(granted) => Some(granted.receipt),
-            v1::checkout_answer::Answer::Denied(_) => None,
-        }
-    })
-    .await;
-    let item = v1::CheckinItem { receipt, ..v1::CheckinItem::default() };
-    let request = v1::CheckinRequest { items: vec![item], ..v1::CheckinRequest::default() };
-    engine.checkin(request).await.expect("an acknowledgement");
 }
 
 fn other_than(nodes: &[u64]) -> u64 {
