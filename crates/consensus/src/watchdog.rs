@@ -11,6 +11,7 @@ use openraft::alias;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::error::FatalError;
 use crate::types::{Peer, TypeConfig};
@@ -45,6 +46,8 @@ impl Watchdog {
     pub(crate) async fn run(mut self) {
         let mut failed = self.log.failed();
         let mut interval = tokio::time::interval(STALL_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = Duration::ZERO;
         let cause = loop {
             if let Some(error) = failed.borrow_and_update().clone() {
                 break Some(FatalError::Storage(error));
@@ -60,7 +63,8 @@ impl Watchdog {
                 },
                 _ = interval.tick() => {
                     let stalled = self.log.stalled_for();
-                    if stalled > self.stall_max {
+                    seen = seen_stalled(seen, stalled);
+                    if seen > self.stall_max {
                         let limit_ms = self.stall_max.as_millis();
                         break Some(FatalError::Stalled { for_ms: stalled.as_millis(), limit_ms });
                     }
@@ -91,6 +95,13 @@ impl Watchdog {
     }
 }
 
+/// For how long a sync has been seen to run, after one more look. A process that was paused in the
+/// middle of a sync finds that it took as long as the pause, though nothing is wrong with the disk:
+/// so looks count, and not what passed between two of them.
+fn seen_stalled(seen: Duration, running: Duration) -> Duration {
+    if running > STALL_INTERVAL { seen + STALL_INTERVAL } else { Duration::ZERO }
+}
+
 fn cause_of(end: &Fatal<TypeConfig>) -> Option<FatalError> {
     match end {
         Fatal::Stopped => None,
@@ -109,4 +120,25 @@ fn leadership(node: NodeId, metrics: &Metrics) -> Leadership {
     let is_own = applied
         .is_some_and(|leader| leader.term == metrics.current_term && leader.node_id == node.0);
     Leadership { term: metrics.current_term, leader, is_leader, is_ready: is_leader && is_own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that was stopped for 12 s in the middle of a sync once ended itself when it was let
+    /// go on, because of a disk that had done its work in a millisecond.
+    #[test]
+    fn a_pause_of_the_process_is_no_stall_of_the_disk() {
+        let after_pause = seen_stalled(Duration::ZERO, Duration::from_secs(12));
+        assert_eq!(after_pause, STALL_INTERVAL);
+        assert_eq!(seen_stalled(after_pause, Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_sync_that_is_seen_to_run_again_and_again_is_a_stall() {
+        let looks = (2..=22).map(|look| look * STALL_INTERVAL);
+        let seen = looks.fold(Duration::ZERO, seen_stalled);
+        assert!(seen > Duration::from_secs(10), "{seen:?}");
+    }
 }
