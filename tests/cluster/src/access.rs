@@ -22,6 +22,17 @@ impl Cluster {
         AdminClient::new(connect(&address, Some(tls)).await)
     }
 
+    /// As [`Cluster::admin`], connected with the first question.
+    ///
+    /// # Panics
+    /// If the certificates can't be used.
+    pub fn lazy_admin(&mut self, id: u64) -> AdminClient<Channel> {
+        let address = self.layout(id).ports.admin;
+        let endpoint = Address::from_shared(format!("https://{address}")).expect("an address");
+        let endpoint = endpoint.tls_config(self.tls("admin")).expect("good certificates");
+        AdminClient::new(endpoint.timeout(Duration::from_secs(5)).connect_lazy())
+    }
+
     /// The plain API of node `id`, without the SDK.
     ///
     /// # Panics

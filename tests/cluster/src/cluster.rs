@@ -1,18 +1,19 @@
 //! A cluster of processes in one temporary directory.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use leasehold::demo::Mesh;
-use leasehold_client::ClientConfig;
 use leasehold_core::id::ClusterId;
 use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
 use tempfile::TempDir;
 
 use crate::layout::{Layout, Ports, free_port};
+use crate::namespaces::address;
 use crate::process::NodeProcess;
-use crate::shape::Shape;
+use crate::shape::{Shape, Wires};
+use crate::wires::Strung;
 
 /// For what a busy machine does within a second or two.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,7 +26,9 @@ pub struct Cluster {
     pub(crate) running: BTreeMap<u64, NodeProcess>,
     layouts: BTreeMap<u64, Layout>,
     pub(crate) shape: Shape,
-    mesh: Option<Mesh>,
+    pub(crate) strung: Strung,
+    /// Where engines of a party find a node.
+    pub(crate) doors: BTreeMap<(u64, u64), SocketAddr>,
     pub(crate) id: Option<ClusterId>,
     pub(crate) serial: u64,
     home: Option<TempDir>,
@@ -42,12 +45,17 @@ impl Cluster {
         let home = home.expect("a temporary directory");
         let what = DevelopmentCertificates {
             nodes: (1..=shape.ids).map(|id| format!("node-{id}")).collect(),
-            hosts: Vec::new(),
+            hosts: match shape.wires {
+                Wires::Direct | Wires::Mesh => Vec::new(),
+                Wires::Namespaces => (1..=shape.ids).map(|id| address(id).to_string()).collect(),
+            },
             validity: Validity::days(1),
         };
         write_development_certificates(&home.path().join("certs"), &what).expect("certificates");
         let (running, layouts) = (BTreeMap::new(), BTreeMap::new());
-        Self { running, layouts, shape, mesh: None, id: None, serial: 0, home: Some(home) }
+        let (strung, doors) = (Strung::Direct, BTreeMap::new());
+        let home = Some(home);
+        Self { running, layouts, shape, strung, doors, id: None, serial: 0, home }
     }
 
     /// `count` nodes that form a cluster with units of these features, ready to lend.
@@ -56,23 +64,29 @@ impl Cluster {
     /// If they do not.
     pub async fn start(shape: Shape, count: u64, features: &[(&str, u64)]) -> Self {
         let mut cluster = Self::prepare(shape);
-        if shape.has_mesh {
-            cluster.string_mesh().await;
-        }
-        cluster.start_node(1);
-        cluster.found().await;
-        for id in 2..=count {
-            cluster.start_node(id);
-        }
-        for id in 2..=count {
-            cluster.join(id, 1).await;
-        }
-        cluster.install(features).await;
-        cluster.wait_for_voters(usize::try_from(count).expect("few nodes")).await;
-        for id in 1..=count {
-            cluster.wait_until_ready(id).await;
-        }
+        cluster.begin(count, features).await;
         cluster
+    }
+
+    /// Founds a prepared cluster, as [`Cluster::start`].
+    ///
+    /// # Panics
+    /// If its nodes do not form one.
+    pub async fn begin(&mut self, count: u64, features: &[(&str, u64)]) {
+        self.string_wires().await;
+        self.start_node(1);
+        self.found().await;
+        for id in 2..=count {
+            self.start_node(id);
+        }
+        for id in 2..=count {
+            self.join(id, 1).await;
+        }
+        self.install(features).await;
+        self.wait_for_voters(usize::try_from(count).expect("few nodes")).await;
+        for id in 1..=count {
+            self.wait_until_ready(id).await;
+        }
     }
 
     /// # Panics
@@ -91,9 +105,13 @@ impl Cluster {
             id,
             directory: self.path(&format!("node-{id}")),
             certificates: self.path("certs"),
-            ports: Ports::free(),
-            peer_address: self.shape.has_mesh.then(free_port),
+            ports: match self.shape.wires {
+                Wires::Direct | Wires::Mesh => Ports::free(),
+                Wires::Namespaces => Ports::of(address(id)),
+            },
+            peer_address: (self.shape.wires == Wires::Mesh).then(free_port),
             timings: self.shape.timings,
+            snapshot_every: self.shape.snapshot_every,
             has_plain_engines: self.shape.has_plain_engines,
         };
         layout.write();
@@ -104,53 +122,32 @@ impl Cluster {
     /// Starts node `id`, for the first time or again.
     pub fn start_node(&mut self, id: u64) {
         let layout = self.layout(id);
-        let process = NodeProcess::spawn(&layout.config(), &layout.log());
-        if let Some(mesh) = &self.mesh {
+        let launcher = match &self.strung {
+            Strung::Direct | Strung::Mesh(_) => Vec::new(),
+            Strung::Namespaces(namespaces) => namespaces.launcher(id),
+        };
+        let process = NodeProcess::spawn(&launcher, &layout.config(), &layout.log());
+        if let Strung::Mesh(mesh) = &self.strung {
             mesh.runs_as(id, process.id());
         }
         self.running.insert(id, process);
-    }
-
-    /// Puts a proxy before the peers' port of each node that there is or may be.
-    async fn string_mesh(&mut self) {
-        let mut mesh = Mesh::new();
-        for id in 1..=self.shape.ids {
-            let Layout { ports, peer_address, .. } = self.layout(id);
-            let address = peer_address.expect("a node of a mesh has one");
-            mesh.lead_to(id, address, ports.peers).await.expect("a free port");
-        }
-        self.mesh = Some(mesh);
-    }
-
-    /// The ways between nodes, whose parties have the nodes' ids.
-    ///
-    /// # Panics
-    /// If the shape has no mesh.
-    #[must_use]
-    pub fn mesh(&self) -> &Mesh {
-        self.mesh.as_ref().expect("a shape with a mesh")
-    }
-
-    /// As [`Cluster::engine_config`], through ways that lead from `party` to each node.
-    ///
-    /// # Panics
-    /// If the shape has no mesh.
-    pub async fn engine_config_of(&mut self, party: u64, ids: &[u64], site: &str) -> ClientConfig {
-        let mut config = self.engine_config(ids, site);
-        let mesh = self.mesh.as_mut().expect("a shape with a mesh");
-        for (endpoint, id) in config.endpoints.iter_mut().zip(ids) {
-            let address = free_port();
-            let target = endpoint.address.parse().expect("an address");
-            mesh.lead_from_to(party, *id, address, target).await.expect("a free port");
-            endpoint.address = address.to_string();
-        }
-        config
     }
 
     /// # Panics
     /// If node `id` does not run.
     pub fn process(&mut self, id: u64) -> &mut NodeProcess {
         self.running.get_mut(&id).unwrap_or_else(|| panic!("node {id} does not run"))
+    }
+
+    /// Whether node `id` was started, and has not ended since.
+    #[must_use]
+    pub fn runs(&mut self, id: u64) -> bool {
+        self.running.get_mut(&id).is_some_and(NodeProcess::is_running)
+    }
+
+    /// Forgets the process of a node that has ended by itself, or ends it.
+    pub fn discard(&mut self, id: u64) {
+        self.running.remove(&id);
     }
 
     pub fn kill_9(&mut self, id: u64) {

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub struct Engines {
     record: Arc<Record>,
-    engines: AtomicUsize,
+    engines: Arc<AtomicUsize>,
     denials: Denials,
     waits: Waits,
     stop: watch::Sender<bool>,
@@ -50,11 +50,23 @@ impl Engines {
         let stop = watch::Sender::new(false);
         Self {
             record: Arc::default(),
-            engines: AtomicUsize::new(0),
+            engines: Arc::default(),
             denials: Denials::default(),
             waits: Waits::default(),
             stop,
             tasks: JoinSet::new(),
+        }
+    }
+
+    /// Nobody yet, but with the same record: for engines that take over from these.
+    #[must_use]
+    pub fn successors(&self) -> Self {
+        Self {
+            record: Arc::clone(&self.record),
+            engines: Arc::clone(&self.engines),
+            denials: self.denials.clone(),
+            waits: self.waits.clone(),
+            ..Self::new()
         }
     }
 

@@ -1,7 +1,7 @@
 //! One node's configuration file, and where it listens.
 
 use std::fmt::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -19,6 +19,7 @@ pub struct Layout {
     /// Where the others reach it, if not where it listens.
     pub peer_address: Option<SocketAddr>,
     pub timings: Timings,
+    pub snapshot_every: Option<u64>,
     /// Engines come without TLS: for tests with more connections than handshakes are worth.
     pub has_plain_engines: bool,
 }
@@ -74,7 +75,11 @@ impl Layout {
                 self.tls(name)
             };
         }
-        text + &timings(&self.timings)
+        text += &timings(&self.timings);
+        if let Some(entries) = self.snapshot_every {
+            let _ = write!(text, "\n[snapshots]\nevery_entries = {entries}\n");
+        }
+        text
     }
 
     /// Writes the configuration file.
@@ -115,6 +120,13 @@ impl Ports {
     pub fn free() -> Self {
         let [engines, admin, peers, http] = [(); 4].map(|()| free_port());
         Self { engines, admin, peers, http }
+    }
+
+    /// Those of a node that has a network of its own. Its pages can be read there only.
+    #[must_use]
+    pub fn of(ip: Ipv4Addr) -> Self {
+        let [engines, admin, peers] = [7400, 7401, 7402].map(|port| SocketAddr::from((ip, port)));
+        Self { engines, admin, peers, http: SocketAddr::from(([127, 0, 0, 1], 7403)) }
     }
 }
 

@@ -11,22 +11,29 @@
 //! their own clock. What nodes count or say of themselves proves nothing here.
 
 mod access;
+pub mod chaos;
 mod cluster;
+mod command;
+mod disk;
 mod engines;
 mod http;
 mod layout;
+mod namespaces;
 mod operator;
 mod process;
 mod shape;
 mod verdict;
 mod wait;
+mod wires;
 
 pub use cluster::Cluster;
+pub use command::run;
+pub use disk::Disk;
 pub use engines::{Denials, Engines, Habits, Waits};
 pub use http::get;
 pub use layout::{Layout, Ports};
 pub use operator::vendor;
 pub use process::{NodeProcess, Refusal, program, refuse};
-pub use shape::Shape;
+pub use shape::{Shape, Wires};
 pub use verdict::{assert_clean, assert_none_lost, assert_not_over_issued};
 pub use wait::until;

@@ -6,6 +6,7 @@ use leasehold_proto::v1;
 
 use crate::cluster::{Cluster, PATIENCE};
 use crate::http::get;
+use crate::shape::Wires;
 use crate::wait::until;
 
 impl Cluster {
@@ -31,15 +32,35 @@ impl Cluster {
     /// # Panics
     /// If node `id` is not let in through node `via`.
     pub async fn join(&mut self, id: u64, via: u64) {
+        let joined = self.try_join(id, via).await;
+        joined.unwrap_or_else(|status| panic!("node {id} may not join: {status}"));
+    }
+
+    /// Lets node `id` try to join through node `via`, once both can be asked.
+    ///
+    /// # Errors
+    /// What the cluster refused.
+    pub async fn try_join(&mut self, id: u64, via: u64) -> Result<(), tonic::Status> {
         let via = self.layout(via).ports.peers.to_string();
         let mut admin = self.admin(id).await;
-        until("the node joins", PATIENCE, async || {
+        until("an answer to the attempt to join", PATIENCE, async || {
             let joined = admin.join_cluster(v1::JoinClusterRequest { via: via.clone() }).await;
             match joined {
-                Ok(_) => Some(()),
                 Err(status) if status.code() == tonic::Code::Unavailable => None,
-                Err(status) => panic!("node {id} may not join: {status}"),
+                other => Some(other.map(drop)),
             }
+        })
+        .await
+    }
+
+    /// Takes node `id` out through node `via`.
+    ///
+    /// # Panics
+    /// If it is not taken out soon.
+    pub async fn remove(&mut self, id: u64, via: u64) {
+        let mut admin = self.admin(via).await;
+        until(&format!("node {id} is removed"), PATIENCE, async || {
+            admin.remove_node(v1::RemoveNodeRequest { node_id: id }).await.ok()
         })
         .await;
     }
@@ -91,6 +112,12 @@ impl Cluster {
     /// If there are not soon so many voters.
     pub async fn wait_for_voters(&mut self, count: usize) {
         let via = *self.running.keys().next().expect("a running node");
+        self.wait_for_voters_at(via, count).await;
+    }
+
+    /// # Panics
+    /// If node `via` does not soon know of so many voters.
+    pub async fn wait_for_voters_at(&mut self, via: u64, count: usize) {
         let mut admin = self.admin(via).await;
         until(&format!("{count} nodes vote"), PATIENCE, async || {
             let status = admin.status(v1::StatusRequest {}).await.ok()?.into_inner();
@@ -105,9 +132,23 @@ impl Cluster {
     /// # Panics
     /// If node `id` is not ready soon.
     pub async fn wait_until_ready(&mut self, id: u64) {
+        if self.shape.wires == Wires::Namespaces {
+            return self.wait_until_live(id).await;
+        }
         let http = self.layout(id).ports.http;
         until(&format!("node {id} is ready"), PATIENCE, async || {
             get(http, "/readyz").await.filter(|(status, _)| *status == 200)
+        })
+        .await;
+    }
+
+    /// The node has a lease, by its own word to its operators.
+    async fn wait_until_live(&mut self, id: u64) {
+        let mut admin = self.admin(id).await;
+        until(&format!("node {id} has a lease"), PATIENCE, async || {
+            let status = admin.status(v1::StatusRequest {}).await.ok()?.into_inner();
+            let own = status.nodes.iter().find(|node| node.node_id == id)?;
+            (status.leader.is_some() && own.lease() == v1::LeaseState::Live).then_some(())
         })
         .await;
     }

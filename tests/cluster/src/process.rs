@@ -1,5 +1,6 @@
 //! One `leasehold serve` as a child process, which ends with the test.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -27,17 +28,17 @@ pub struct Refusal {
     pub stderr: String,
 }
 
-/// The `leasehold` that was built beside this test.
+/// The `leasehold` that was built beside this test or program.
 ///
 /// # Panics
 /// If it was not built.
 #[must_use]
 pub fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
-    let program = profile.join("leasehold");
-    assert!(program.is_file(), "{} is missing: run `cargo build`", program.display());
-    program
+    let own = std::env::current_exe().expect("a running program has a path");
+    // target/<profile>/deps/<test>, or target/<profile>/<program>.
+    let places = own.ancestors().skip(1).take(2).map(|directory| directory.join("leasehold"));
+    let program = places.into_iter().find(|place| place.is_file());
+    program.unwrap_or_else(|| panic!("no leasehold beside {}: run `cargo build`", own.display()))
 }
 
 /// Lets a node start that must not, and returns what it says.
@@ -54,14 +55,18 @@ pub async fn refuse(config: &Path) -> Refusal {
 }
 
 impl NodeProcess {
-    /// Starts a node, whose output is added to `log`.
+    /// Starts a node, whose output is added to `log`. `launcher` is the beginning of a command that
+    /// becomes the node, or nothing.
     ///
     /// # Panics
     /// If the program or the log can't be opened.
     #[must_use]
-    pub fn spawn(config: &Path, log: &Path) -> Self {
+    pub fn spawn(launcher: &[String], config: &Path, log: &Path) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(log).expect("a log file");
-        let child = Command::new(program())
+        let program = program().into_os_string();
+        let mut words = launcher.iter().map(OsString::from).chain([program]);
+        let child = Command::new(words.next().expect("a program"))
+            .args(words)
             .args(["serve", "--config"])
             .arg(config)
             .stdin(Stdio::null())

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 pub use cluster::{Cluster, NodeProcess};
+pub use dice::Dice;
 pub use draws::Draw;
 use draws::Draws;
 pub use engines::{Counts, Engines, GrantedCheckout, Tally};

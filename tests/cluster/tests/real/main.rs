@@ -1,6 +1,6 @@
 //! Real processes: nodes that are killed, paused and misconfigured, and engines that judge them.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // Helpers of tests; clippy exempts only the tests themselves.
 
 mod bad_config;
 mod bad_directory;
@@ -9,8 +9,10 @@ mod bad_request;
 mod connections;
 mod dead_node;
 mod many_calls;
+mod members;
 mod one_node;
 mod other_tools;
+mod partitions;
 mod paused_node;
 mod pool;
 mod prometheus;

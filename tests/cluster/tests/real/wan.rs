@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, Waits, assert_clean, until};
+use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, Waits, Wires, assert_clean, until};
 
 const NODES: [u64; 3] = [1, 2, 3];
 const ENTITLED: [(&str, u64); 2] = [("asr.tier1", 300), ("tts.chris", 300)];
@@ -31,7 +31,7 @@ async fn sites_80_ms_apart_elect_nobody_and_lend_locally() {
 }
 
 async fn lend_over(round_trip: Duration) {
-    let shape = Shape { has_mesh: true, ..Shape::standard() };
+    let shape = Shape { wires: Wires::Mesh, ..Shape::standard() };
     let cold = COLD_NEAR.iter().chain(&COLD_FAR).map(|feature| (*feature, COLD_UNITS));
     let features: Vec<(&str, u64)> = ENTITLED.into_iter().chain(cold).collect();
     let mut cluster = Cluster::start(shape, 3, &features).await;
