@@ -48,6 +48,13 @@ impl Directory {
             .map(|serving| serving.pool)
     }
 
+    /// Units entitled of the pools that may serve this engine.
+    pub(super) fn entitled(&self, feature: &FeatureId, engine_build: Option<Date>) -> u64 {
+        let servings = self.features.get(feature).map(Vec::as_slice).unwrap_or_default();
+        let open = servings.iter().filter(|it| refusal(&it.terms, engine_build).is_none());
+        open.map(|serving| serving.terms.entitled).sum()
+    }
+
     /// Why no pool may serve this engine, if so.
     pub(super) fn refusal(&self, feature: &FeatureId, build: Option<Date>) -> Option<Denial> {
         if !self.entitled {

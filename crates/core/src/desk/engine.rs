@@ -100,7 +100,7 @@ impl Desk {
         if self.queue.len() >= WAITING_MAX {
             return Err(Reason::Exhausted.into());
         }
-        let wait_ms = item.wait_ms.clamp(DECIDE_MS_MAX, WAIT_MS_MAX);
+        let wait_ms = item.wait_ms.clamp(DECIDE_MS_MAX, WAIT_MS_MAX).min(self.longest_wait_ms());
         self.queue.push(Waiter {
             purpose: Purpose::New { request: item.request, content },
             lines: item.lines,
@@ -111,6 +111,12 @@ impl Desk {
             asked_in: None,
         });
         Ok(())
+    }
+
+    /// An engine counts a grant from the sending of its request: after a wait of half the lifetime
+    /// the grant is still good for the other half, and one that waits longer asks again.
+    fn longest_wait_ms(&self) -> u64 {
+        self.timings().checkout_ttl_ms / 2
     }
 
     /// Extends a checkout, or moves it here. `age_ms` is the receipt's age on the engine's clock.

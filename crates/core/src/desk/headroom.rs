@@ -87,13 +87,13 @@ impl Desk {
         let stocks = self.stocks(now.steady).into_iter();
         let low = stocks.filter(|(feature, stock)| {
             let is_scarce = matches!(
-                self.supplies.get(feature),
-                Some(Supply::Exhausted { .. } | Supply::NotServed | Supply::Recalling)
+                self.supplies.get(&self.choice(feature, None)),
+                Some(Supply::Exhausted { .. } | Supply::NotServed | Supply::Recalling { .. })
             );
             stock.used > 0 && stock.free < stock.headroom.div_ceil(2) && !is_scarce
         });
         let want = |(feature, stock): (FeatureId, Stock)| Want {
-            feature,
+            pools: self.choice(&feature, None),
             need: 0,
             spare: stock.headroom - stock.free,
         };

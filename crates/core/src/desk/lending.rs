@@ -7,7 +7,7 @@ use super::message::{Answer, Denial, FeatureUnits, Reason, Supply};
 use super::queue::{Purpose, Waiter, WaiterId};
 use super::till::TakenBack;
 use crate::entitlement::Date;
-use crate::id::{CheckoutId, PoolId, RequestId};
+use crate::id::{CheckoutId, FeatureId, PoolId, RequestId};
 use crate::ledger::command::Action;
 use crate::limits::LINES_PER_RECEIPT_MAX;
 use crate::receipt::ReceiptLine;
@@ -201,16 +201,16 @@ impl Desk {
     /// The denial that is certain now, unless units may still come.
     fn certain_denial(&self, id: WaiterId, waiter: &Waiter) -> Option<Denial> {
         waiter.lines.iter().find_map(|line| {
-            let free: u64 = self
-                .directory
-                .open_pools(&line.feature, waiter.engine_build)
-                .map(|pool| self.tills.free(pool))
-                .sum();
+            let choice = self.choice(&line.feature, waiter.engine_build);
+            if choice.is_empty() {
+                return self.directory.refusal(&line.feature, waiter.engine_build);
+            }
+            let free = self.free_of(&choice);
             // Free units are of no use to it while somebody before it waits for them.
             if free >= line.units && self.queue.heads_line(id, &line.feature) {
                 return None;
             }
-            match self.supplies.get(&line.feature)? {
+            match self.supplies.get(&choice)? {
                 Supply::Exhausted { in_use, entitled } => Some(Denial {
                     feature: Some(line.feature.clone()),
                     units_in_use: in_use.saturating_sub(free),
@@ -221,22 +221,55 @@ impl Desk {
                     let feature = Some(line.feature.clone());
                     Some(Denial { feature, ..Reason::NotEntitled.into() })
                 }
-                Supply::Met | Supply::Recalling => None,
+                Supply::Met | Supply::Recalling { .. } => None,
             }
         })
     }
 
-    /// Answers those whose wait is over: exhausted if the steward said so, else cut off.
+    /// The pools that may serve a line, the preferred one first.
+    pub(super) fn choice(&self, feature: &FeatureId, engine_build: Option<Date>) -> Vec<PoolId> {
+        self.directory.open_pools(feature, engine_build).collect()
+    }
+
+    /// Free units that could be lent, of any of these pools.
+    pub(super) fn free_of(&self, choice: &[PoolId]) -> u64 {
+        let lendable = choice.iter().filter(|pool| !self.overdrawn.contains(pool));
+        lendable.map(|pool| self.tills.free(*pool)).sum()
+    }
+
+    /// Answers those whose wait is over: exhausted if the steward could be asked, else cut off.
     pub(super) fn answer_overdue_waiters(&mut self, now: Now) {
         for id in self.queue.overdue(now.steady) {
             let Some(waiter) = self.queue.get(id) else { continue };
             let was_answered = waiter.asked_in.is_some_and(|asked| asked <= self.operation);
             let denial = match self.certain_denial(id, waiter) {
                 Some(denial) if was_answered => denial,
-                Some(_) | None if was_answered => Reason::Exhausted.into(),
+                Some(_) | None if was_answered => self.too_late(id, waiter),
                 Some(_) | None => Reason::CutOff.into(),
             };
             self.deny_waiter(id, denial);
+        }
+    }
+
+    /// The denial of a request for which units are on their way, or went to those before it.
+    fn too_late(&self, id: WaiterId, waiter: &Waiter) -> Denial {
+        let short = waiter.lines.iter().find(|line| {
+            let free = self.free_of(&self.choice(&line.feature, waiter.engine_build));
+            free < line.units || !self.queue.heads_line(id, &line.feature)
+        });
+        let Some(line) = short.or(waiter.lines.first()) else { return Reason::Exhausted.into() };
+        let choice = self.choice(&line.feature, waiter.engine_build);
+        let free = self.free_of(&choice);
+        let entitled = self.directory.entitled(&line.feature, waiter.engine_build);
+        let in_use = match self.supplies.get(&choice) {
+            Some(Supply::Recalling { in_use, .. } | Supply::Exhausted { in_use, .. }) => *in_use,
+            Some(Supply::Met | Supply::NotServed) | None => entitled,
+        };
+        Denial {
+            feature: Some(line.feature.clone()),
+            units_in_use: in_use.saturating_sub(free),
+            units_entitled: entitled,
+            ..Reason::Exhausted.into()
         }
     }
 

@@ -184,10 +184,12 @@ pub struct Operation {
     pub wants: Vec<Want>,
 }
 
-/// Units of a feature that a desk would like to have.
+/// Units that a desk would like to have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Want {
-    pub feature: FeatureId,
+    /// The pools that will do, the preferred one first. Not a feature: engines of different builds
+    /// may be served by different pools of one feature.
+    pub pools: Vec<PoolId>,
     /// For requests that wait now.
     pub need: u64,
     /// For requests that are likely to come.
@@ -200,7 +202,8 @@ pub enum Operated {
     Applied {
         /// One for each action.
         outcomes: Vec<ActionOutcome>,
-        supplies: BTreeMap<FeatureId, Supply>,
+        /// One for each want.
+        supplies: Vec<Supply>,
         view: NodeView,
     },
     /// The ledger has ended the epoch, or expects another operation.
@@ -213,10 +216,10 @@ pub enum Supply {
     /// All that was needed.
     Met,
     /// Units idle at other nodes were asked for: ask again shortly.
-    Recalling,
+    Recalling { in_use: u64, entitled: u64 },
     /// No unit is free anywhere.
     Exhausted { in_use: u64, entitled: u64 },
-    /// No pool with this feature serves this node now.
+    /// None of the pools serves this node now.
     NotServed,
 }
 

@@ -32,7 +32,7 @@ mod till;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::id::{CheckoutId, Epoch, FeatureId, NodeId, PoolId, SiteName};
+use crate::id::{CheckoutId, Epoch, NodeId, PoolId, SiteName};
 use crate::ledger::Catalog;
 use crate::ledger::command::Action;
 use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
@@ -79,7 +79,8 @@ pub struct Desk {
     recalled: BTreeMap<PoolId, u64>,
     /// Pools cut below what is lent.
     overdrawn: BTreeSet<PoolId>,
-    supplies: BTreeMap<FeatureId, Supply>,
+    /// How the newest want for each choice of pools was met.
+    supplies: BTreeMap<Vec<PoolId>, Supply>,
     view_version: u64,
     newest_epoch: Epoch,
     /// The newest epoch of this process that has ended.
@@ -165,6 +166,7 @@ impl Desk {
         self.receipt_key = ReceiptKey::new(catalog.cluster, &catalog.receipt_key);
         self.directory = Directory::new(&catalog, &self.config.site);
         self.catalog = catalog;
+        self.supplies.clear();
         self.refuse_hopeless_waiters();
         self.next_open = self.next_open.min(now.steady);
         self.on_tick(now);

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use super::headroom::SPARE_ASK_MS_MAX;
 use super::message::{Answer, BeatAnswer, Effect, HandOver, Operated, Operation, PoolUse};
 use super::message::{Report, Supply, Want};
+use super::queue::WaiterId;
 use super::{Desk, InFlight};
-use crate::id::{CheckoutId, Epoch, FeatureId, PoolId};
+use crate::id::{CheckoutId, Epoch, PoolId};
 use crate::ledger::NodeView;
 use crate::ledger::command::{Action, ActionOutcome};
 use crate::limits::ACTIONS_PER_OPERATION_MAX;
@@ -32,7 +33,7 @@ const ASK_AGAIN_MS: u64 = 200;
 const RECALL_MS: u64 = 50;
 /// Actions that one operation takes; the rest of the limit is left for the steward's draws.
 const OWN_ACTIONS_MAX: usize = ACTIONS_PER_OPERATION_MAX - 64;
-/// Features that one operation asks for: each may need draws from several pools.
+/// Wants of one operation: each may need draws from several pools.
 pub(super) const WANTS_MAX: usize = 32;
 
 impl Desk {
@@ -109,7 +110,7 @@ impl Desk {
         self.next_beat = now.steady + self.timings().heartbeat_ms;
         self.give_back_due = true;
         let report = self.report();
-        if let Some((epoch, seq, heard)) = self.tenure.send(now.steady) {
+        if let Some((epoch, seq, heard)) = self.tenure.send(now) {
             self.effects.push_back(Effect::Beat { epoch, seq, heard, report });
         }
     }
@@ -206,14 +207,16 @@ impl Desk {
         if self.tenure.until().is_none() {
             return;
         }
-        let wants = self.wants(now);
+        let (wants, asked) = self.wants(now);
         let actions = self.actions(now);
         if wants.is_empty() && actions.is_empty() {
             return;
         }
         let number = self.operation + 1;
-        for waiter in self.queue.iter_mut() {
-            waiter.asked_in.get_or_insert(number);
+        for id in asked {
+            if let Some(waiter) = self.queue.get_mut(id) {
+                waiter.asked_in.get_or_insert(number);
+            }
         }
         let operation = Operation { epoch, number, actions, wants };
         self.effects.push_back(Effect::Operate(operation.clone()));
@@ -236,16 +239,12 @@ impl Desk {
         actions
     }
 
-    fn wants(&mut self, now: Now) -> Vec<Want> {
+    /// What to ask for, and which waiters that is for.
+    fn wants(&mut self, now: Now) -> (Vec<Want>, Vec<WaiterId>) {
         let is_new = self.queue.iter().any(|(_, waiter)| waiter.asked_in.is_none());
-        let mut wants = Vec::new();
+        let (mut wants, mut asked) = (Vec::new(), Vec::new());
         if is_new || (self.queue.len() > 0 && self.next_ask <= now.steady) {
-            let stocks = self.stocks(now.steady);
-            for (feature, units) in self.queue.wanted().into_iter().take(WANTS_MAX) {
-                let stock = stocks.get(&feature).copied().unwrap_or_default();
-                let need = units.saturating_sub(stock.free);
-                wants.push(Want { feature, need, spare: stock.headroom });
-            }
+            (wants, asked) = self.wants_of_queue(now.steady);
             self.next_ask = now.steady + ASK_AGAIN_MS;
         }
         if wants.is_empty() && self.next_spare_ask <= now.steady {
@@ -255,7 +254,42 @@ impl Desk {
                 self.spare_pause_ms = (2 * self.spare_pause_ms).min(SPARE_ASK_MS_MAX);
             }
         }
-        wants
+        (wants, asked)
+    }
+
+    /// The wants of those who wait, as many as one operation takes: whoever was never asked for
+    /// comes first, then whoever waits longest.
+    fn wants_of_queue(&self, now: Moment) -> (Vec<Want>, Vec<WaiterId>) {
+        let stocks = self.stocks(now);
+        let mut wants: BTreeMap<Vec<PoolId>, Want> = BTreeMap::new();
+        let mut asked = Vec::new();
+        let never = self.queue.iter().filter(|(_, waiter)| waiter.asked_in.is_none());
+        let again = self.queue.iter().filter(|(_, waiter)| waiter.asked_in.is_some());
+        for (id, waiter) in never.chain(again) {
+            let choices = waiter.lines.iter().map(|line| {
+                (self.choice(&line.feature, waiter.engine_build), &line.feature, line.units)
+            });
+            let choices: Vec<_> = choices.filter(|(choice, ..)| !choice.is_empty()).collect();
+            let new = choices.iter().filter(|(choice, ..)| !wants.contains_key(choice)).count();
+            if wants.len() + new > WANTS_MAX {
+                continue;
+            }
+            for (choice, feature, units) in choices {
+                // Headroom is kept for engines of any build.
+                let is_widest = self.choice(feature, None) == choice;
+                let stock = stocks.get(feature).filter(|_| is_widest);
+                let spare = stock.map_or(0, |stock| stock.headroom);
+                let none = Want { pools: choice.clone(), need: 0, spare };
+                let want = wants.entry(choice).or_insert(none);
+                want.need = want.need.saturating_add(units);
+            }
+            asked.push(id);
+        }
+        let mut wants: Vec<Want> = wants.into_values().collect();
+        for want in &mut wants {
+            want.need = want.need.saturating_sub(self.free_of(&want.pools));
+        }
+        (wants, asked)
     }
 
     /// The answer to operation `number` of `epoch`; `None` if there was none: it may have been
@@ -280,7 +314,7 @@ impl Desk {
                 let Some(in_flight) = self.in_flight.take() else { return };
                 self.operation = number;
                 let claimed = self.settle(now, &in_flight.operation.actions, &outcomes);
-                self.take_supplies(now, supplies);
+                self.take_supplies(now, &in_flight.operation.wants, &supplies);
                 self.on_view(now, &view);
                 self.end_claims_without_units(&claimed);
                 self.deny_certain(number);
@@ -310,11 +344,13 @@ impl Desk {
         claimed
     }
 
-    fn take_supplies(&mut self, now: Now, supplies: BTreeMap<FeatureId, Supply>) {
-        if supplies.values().any(|supply| *supply == Supply::Recalling) {
+    fn take_supplies(&mut self, now: Now, wants: &[Want], supplies: &[Supply]) {
+        if supplies.iter().any(|supply| matches!(supply, Supply::Recalling { .. })) {
             self.next_ask = now.steady + RECALL_MS;
         }
-        self.supplies.extend(supplies);
+        for (want, supply) in wants.iter().zip(supplies) {
+            self.supplies.insert(want.pools.clone(), *supply);
+        }
     }
 
     pub(super) fn report(&self) -> Report {

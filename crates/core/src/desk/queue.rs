@@ -78,6 +78,10 @@ impl Queue {
         self.waiters.get(&id)
     }
 
+    pub(super) fn get_mut(&mut self, id: WaiterId) -> Option<&mut Waiter> {
+        self.waiters.get_mut(&id)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
         self.waiters.iter().map(|(id, waiter)| (*id, waiter))
     }

@@ -16,6 +16,8 @@ pub(super) struct Tenure {
     /// a beat sent later than this is acknowledged.
     confirm_after: Option<Moment>,
     last_check: Option<Now>,
+    /// Both clocks when the newest acknowledged beat was sent.
+    confirmed: Option<Now>,
 }
 
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ struct OpenTenure {
     last_seq: u64,
     heard_seq: u64,
     /// Beats without an answer: number and when they were sent.
-    sent: VecDeque<(u64, Moment)>,
+    sent: VecDeque<(u64, Now)>,
     until: Option<Moment>,
 }
 
@@ -53,7 +55,7 @@ impl Tenure {
     }
 
     /// Notes a beat as sent now. Every attempt has a new number.
-    pub(super) fn send(&mut self, now: Moment) -> Option<(Epoch, u64, u64)> {
+    pub(super) fn send(&mut self, now: Now) -> Option<(Epoch, u64, u64)> {
         let open = self.open.as_mut()?;
         open.last_seq += 1;
         open.sent.push_back((open.last_seq, now));
@@ -67,29 +69,52 @@ impl Tenure {
     /// Tells when that was, of a beat that is remembered.
     pub(super) fn acknowledge(&mut self, seq: u64, timings: &Timings) -> Option<Moment> {
         let open = self.open.as_mut()?;
-        let &(_, sent_at) = open.sent.iter().find(|(sent, _)| *sent == seq)?;
+        let &(_, sent) = open.sent.iter().find(|(sent, _)| *sent == seq)?;
+        let sent_at = sent.steady;
         open.sent.retain(|(sent, _)| *sent > seq);
         open.heard_seq = open.heard_seq.max(seq);
         open.until = open.until.max(Some(sent_at + timings.lend_for_ms()));
         if self.confirm_after.is_some_and(|after| sent_at > after) {
             self.confirm_after = None;
         }
+        if self.confirmed.is_none_or(|known| known.steady < sent_at) {
+            self.confirmed = Some(sent);
+        }
         Some(sent_at)
     }
 
     /// If wall-clock time ran ahead of the steady clock by more than the margin and what their
-    /// rates explain since the last check, the machine was paused in a way that the steady clock
-    /// did not count.
+    /// rates explain, the machine was paused in a way that the steady clock did not count. Looked
+    /// at since the last check, and since the beat was sent on which the right to lend rests:
+    /// several short pauses may add up.
     fn watch_clocks(&mut self, now: Now, timings: &Timings) {
         if let Some(last) = self.last_check {
-            let wall_ms = now.wall_ms.saturating_sub(last.wall_ms);
-            let explained_ms = timings.stretch(now.steady.since(last.steady)) + timings.margin_ms;
-            if wall_ms > i64::try_from(explained_ms).unwrap_or(i64::MAX) {
-                self.confirm_after = Some(now.steady);
+            let back_ms = i64::try_from(now.steady.since(last.steady)).unwrap_or(i64::MAX)
+                - now.wall_ms.saturating_sub(last.wall_ms);
+            if back_ms > i64::try_from(timings.margin_ms).unwrap_or(i64::MAX) {
+                // Set back: what is compared with it moves along.
+                let confirmed = self.confirmed.iter_mut();
+                let sent = self.open.iter_mut().flat_map(|open| &mut open.sent);
+                for known in confirmed.chain(sent.map(|(_, known)| known)) {
+                    known.wall_ms = known.wall_ms.saturating_sub(back_ms);
+                }
             }
+        }
+        let has_stood_still =
+            |past: Option<Now>| past.is_some_and(|past| has_stood_still(past, now, timings));
+        // What was noticed since that beat stays noticed until a later one is acknowledged.
+        let is_noticed = self.confirm_after.is_some();
+        if has_stood_still(self.last_check) || (!is_noticed && has_stood_still(self.confirmed)) {
+            self.confirm_after = Some(now.steady);
         }
         self.last_check = Some(now);
     }
+}
+
+fn has_stood_still(past: Now, now: Now, timings: &Timings) -> bool {
+    let wall_ms = now.wall_ms.saturating_sub(past.wall_ms);
+    let explained_ms = timings.stretch(now.steady.since(past.steady)) + timings.margin_ms;
+    wall_ms > i64::try_from(explained_ms).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -111,7 +136,7 @@ mod tests {
         let timings = Timings::default();
         let mut tenure = open();
         assert!(!tenure.may_lend(at(0), &timings), "opening a lease is no right to lend");
-        tenure.send(Moment(1_000));
+        tenure.send(at(1_000));
         tenure.acknowledge(1, &timings);
         let end = 1_000 + timings.lend_for_ms();
         assert!(tenure.may_lend(at(end - 1), &timings));
@@ -122,8 +147,8 @@ mod tests {
     fn a_late_acknowledgement_never_shortens_the_right() {
         let timings = Timings::default();
         let mut tenure = open();
-        tenure.send(Moment(1_000));
-        tenure.send(Moment(2_000));
+        tenure.send(at(1_000));
+        tenure.send(at(2_000));
         tenure.acknowledge(2, &timings);
         tenure.acknowledge(1, &timings);
         assert_eq!(tenure.until(), Some(Moment(2_000 + timings.lend_for_ms())));
@@ -133,16 +158,53 @@ mod tests {
     fn a_wall_clock_that_ran_ahead_stops_lending_until_a_later_beat_is_acknowledged() {
         let timings = Timings::default();
         let mut tenure = open();
-        tenure.send(Moment(1_000));
+        tenure.send(at(1_000));
         tenure.acknowledge(1, &timings);
         assert!(tenure.may_lend(at(1_100), &timings));
-        tenure.send(Moment(1_150));
+        tenure.send(at(1_150));
         let jumped = Now { steady: Moment(1_200), wall_ms: at(1_200).wall_ms + 60_000 };
         assert!(!tenure.may_lend(jumped, &timings));
         tenure.acknowledge(2, &timings);
         assert!(!tenure.may_lend(jumped, &timings), "that beat was sent before the jump");
-        tenure.send(Moment(1_300));
+        let later = Now { steady: Moment(1_300), wall_ms: jumped.wall_ms + 100 };
+        tenure.send(later);
         tenure.acknowledge(3, &timings);
-        assert!(tenure.may_lend(jumped, &timings));
+        assert!(tenure.may_lend(later, &timings));
+    }
+
+    /// A machine that is halted again and again for less than the margin: each halt alone is no
+    /// reason to stop, and together they made the lease run on for as long as they lasted.
+    #[test]
+    fn pauses_below_the_margin_add_up() {
+        let timings = Timings::default();
+        let mut tenure = open();
+        tenure.send(at(1_000));
+        tenure.acknowledge(1, &timings);
+        let mut now = at(1_000);
+        let mut may_lend = Vec::new();
+        for _ in 0..3 {
+            now.steady = now.steady + 10;
+            now.wall_ms += 10 + 100;
+            may_lend.push(tenure.may_lend(now, &timings));
+        }
+        assert_eq!(may_lend, [true, true, false]);
+    }
+
+    #[test]
+    fn a_pause_is_noticed_though_the_wall_clock_was_set_back_before() {
+        let timings = Timings::default();
+        let mut tenure = open();
+        tenure.send(at(1_000));
+        tenure.acknowledge(1, &timings);
+        assert!(tenure.may_lend(at(1_000), &timings));
+        let set_back = |ms: u64| Now { wall_ms: at(ms).wall_ms - 60_000, ..at(ms) };
+        assert!(tenure.may_lend(set_back(1_100), &timings));
+        let mut now = set_back(1_100);
+        let mut may_lend = true;
+        for _ in 0..3 {
+            now.wall_ms += 100;
+            may_lend = tenure.may_lend(now, &timings);
+        }
+        assert!(!may_lend);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Steward;
 use super::message::Effect;
 use crate::desk::message::{Supply, Want};
-use crate::id::{FeatureId, NodeId, PoolId};
+use crate::id::{NodeId, PoolId};
 use crate::ledger::Ledger;
 use crate::ledger::command::{Action, ActionOutcome};
 use crate::time::{Moment, Now};
@@ -23,21 +23,18 @@ pub(super) struct Recall {
     is_answered: bool,
 }
 
-/// Pools with the feature that `node` may draw from: its home's first, then floating ones.
+/// Those of the wanted pools that `node` may draw from now, in the order of its preference.
 fn open_pools<'a>(
     ledger: &'a Ledger,
     node: NodeId,
-    feature: &'a FeatureId,
+    want: &'a Want,
 ) -> impl Iterator<Item = PoolId> + use<'a> {
     let site = ledger.site_of(node);
-    let serving = move |is_home: bool| {
-        ledger.pools().iter().filter(move |(_, pool)| {
-            pool.terms.feature == *feature
-                && pool.terms.home.is_some() == is_home
-                && site.is_some_and(|site| pool.terms.is_served_at(site))
-        })
+    let is_served = move |pool: &&PoolId| {
+        let pool = ledger.pools().get(pool);
+        pool.zip(site).is_some_and(|(pool, site)| pool.terms.is_served_at(site))
     };
-    serving(true).chain(serving(false)).map(|(id, _)| *id)
+    want.pools.iter().filter(is_served).copied()
 }
 
 /// The draws that meet a want as far as the reserve goes. What is spare is shared: nobody takes
@@ -47,7 +44,7 @@ pub(super) fn plan(ledger: &Ledger, node: NodeId, want: &Want) -> Vec<Action> {
     let mut need = want.need;
     let mut spare = want.spare;
     let mut draws = Vec::new();
-    for pool in open_pools(ledger, node, &want.feature) {
+    for pool in open_pools(ledger, node, want) {
         let reserve = ledger.reserve(pool);
         let for_need = need.min(reserve);
         let for_spare = spare.min((reserve - for_need) / live.max(1));
@@ -83,18 +80,21 @@ impl Steward {
         node: NodeId,
         wants: &[Want],
         drawn: Option<&BTreeMap<usize, u64>>,
-    ) -> BTreeMap<FeatureId, Supply> {
-        let mut supplies = BTreeMap::new();
+    ) -> Vec<Supply> {
+        let mut supplies = Vec::with_capacity(wants.len());
         for (index, want) in wants.iter().enumerate() {
             let got = drawn.map(|drawn| drawn.get(&index).copied().unwrap_or(0));
-            let supply = match got {
+            supplies.push(match got {
                 _ if want.need == 0 => Supply::Met,
                 Some(got) if got >= want.need => Supply::Met,
                 // The answers of an earlier attempt: the next question gets a clear answer.
-                None => Supply::Recalling,
+                None => {
+                    let pools: Vec<PoolId> = open_pools(ledger, node, want).collect();
+                    let (in_use, entitled) = self.figures(ledger, node, &pools);
+                    Supply::Recalling { in_use, entitled }
+                }
                 Some(got) => self.shortage(now, ledger, node, want, want.need - got),
-            };
-            supplies.insert(want.feature.clone(), supply);
+            });
         }
         supplies
     }
@@ -107,7 +107,7 @@ impl Steward {
         want: &Want,
         missing: u64,
     ) -> Supply {
-        let pools: Vec<PoolId> = open_pools(ledger, node, &want.feature).collect();
+        let pools: Vec<PoolId> = open_pools(ledger, node, want).collect();
         if pools.is_empty() {
             return Supply::NotServed;
         }
@@ -115,19 +115,31 @@ impl Steward {
         for pool in &pools {
             is_coming |= self.recall(now, ledger, node, *pool, missing);
         }
+        let (in_use, entitled) = self.figures(ledger, node, &pools);
         if is_coming {
-            return Supply::Recalling;
+            Supply::Recalling { in_use, entitled }
+        } else {
+            Supply::Exhausted { in_use, entitled }
         }
+    }
+
+    /// Units lent, less those that other nodes are known to have idle, and units entitled. What is
+    /// free at the asker the asker knows best.
+    fn figures(&self, ledger: &Ledger, asker: NodeId, pools: &[PoolId]) -> (u64, u64) {
         let totals = ledger.totals();
         let mut in_use = 0;
         let mut entitled = 0;
-        for pool in &pools {
+        for pool in pools {
             let Some(total) = totals.get(pool) else { continue };
+            let others = self.nodes.iter().filter(|(node, _)| **node != asker);
+            let idle: u64 = others
+                .filter_map(|(_, known)| known.report.pools.get(pool))
+                .map(|it| it.free)
+                .sum();
             entitled += total.entitled;
-            // Nothing idle is left elsewhere; what is free at the asker the asker knows best.
-            in_use += total.live + total.frozen;
+            in_use += (total.live + total.frozen).saturating_sub(idle);
         }
-        Supply::Exhausted { in_use, entitled }
+        (in_use, entitled)
     }
 
     /// Asks the other nodes for idle units of a pool. Returns whether some may come.

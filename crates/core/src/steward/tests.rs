@@ -299,12 +299,14 @@ fn a_home_pool_is_drawn_from_before_a_floating_one() {
 fn exhausted_is_said_only_when_no_node_has_idle_units() {
     // What node 2 reports as free, what it then returns, and what is said before and after.
     let exhausted = Supply::Exhausted { in_use: 10, entitled: 10 };
+    let recalling = Supply::Recalling { in_use: 10, entitled: 10 };
+    let two_idle = Supply::Recalling { in_use: 8, entitled: 10 };
     let rows = [
         ("nothing idle", Some(0), None, exhausted, exhausted),
-        ("idle and returned", Some(2), Some(2), Supply::Recalling, Supply::Recalling),
-        ("idle, but used meanwhile", Some(2), Some(0), Supply::Recalling, exhausted),
-        ("never reported", None, Some(0), Supply::Recalling, exhausted),
-        ("never reported, unreachable", None, None, Supply::Recalling, exhausted),
+        ("idle and returned", Some(2), Some(2), two_idle, two_idle),
+        ("idle, but used meanwhile", Some(2), Some(0), two_idle, exhausted),
+        ("never reported", None, Some(0), recalling, exhausted),
+        ("never reported, unreachable", None, None, recalling, exhausted),
     ];
     for (what, reported, returned, before, after) in rows {
         let mut stage = Stage::new(10);
@@ -315,7 +317,7 @@ fn exhausted_is_said_only_when_no_node_has_idle_units() {
         }
         assert_eq!(stage.supply(1, 1), before, "{what}");
         let returning = returned.map(|units| vec![(FIRST, units)]);
-        if before == Supply::Recalling {
+        if matches!(before, Supply::Recalling { .. }) {
             stage.steward.on_recalled(NodeId(2), &[FIRST], returning.as_deref());
         }
         stage.pass(50);
@@ -439,7 +441,10 @@ impl Stage {
 
     fn operate(&mut self, node: u64, number: u64, need: u64, spare: u64) -> Ticket {
         let ticket = self.ticket();
-        let wants = vec![Want { feature: "cpa".parse().unwrap(), need, spare }];
+        let homed = |pool: &&PoolId| self.replica.ledger.pools()[pool].terms.home.is_none();
+        let mut pools: Vec<PoolId> = self.replica.ledger.pools().keys().copied().collect();
+        pools.sort_by_key(|pool| homed(&pool));
+        let wants = vec![Want { pools, need, spare }];
         let epoch = self.epoch(node);
         let operation = Operation { epoch, number, actions: vec![], wants };
         self.steward.handle_operate(&self.replica, NodeId(node), operation, ticket);
@@ -460,7 +465,7 @@ impl Stage {
             panic!("{:?}", self.answers[&ticket]);
         };
         assert_eq!(*outcomes, Vec::<ActionOutcome>::new(), "draws are the steward's own");
-        supplies[&"cpa".parse::<crate::id::FeatureId>().unwrap()]
+        supplies[0]
     }
 
     fn tick_at(&mut self, at: Moment) {

@@ -5,3 +5,4 @@ mod denials;
 mod kept;
 mod lease;
 mod operations;
+mod wants;

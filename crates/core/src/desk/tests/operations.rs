@@ -248,8 +248,7 @@ fn a_desk_wants_what_is_needed_and_headroom_beside() {
     bench.ask(waiting(5_000, item(1, &[("cpa", 3)])));
     let Operation { number, actions, wants, .. } = bench.unanswered_operation();
     assert_eq!((number, actions), (1, vec![]));
-    let feature = "cpa".parse().unwrap();
-    assert_eq!(wants, [Want { feature, need: 3, spare: 0 }]);
+    assert_eq!(wants, [Want { pools: vec![FIRST], need: 3, spare: 0 }]);
 }
 
 fn apply(bench: &mut Bench, asked: &Operation) -> crate::ledger::command::Outcome {
