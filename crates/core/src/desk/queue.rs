@@ -2,7 +2,8 @@
 //! one that came later and wants one of the same features.
 //!
 //! A request that names several features stands in each feature's line and is served when it heads
-//! all of them, so a large request is not starved by small ones.
+//! all of them, so a large request is not starved by small ones. Running calls stand before new
+//! ones: they have little time, and what they wait for is the only thing that can keep them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -58,8 +59,15 @@ impl Queue {
     pub(super) fn push(&mut self, waiter: Waiter) -> WaiterId {
         self.last_id += 1;
         let id = self.last_id;
+        let is_running = matches!(waiter.purpose, Purpose::Cover { .. });
         for line in &waiter.lines {
-            self.lines.entry(line.feature.clone()).or_default().push_back(id);
+            let waiters = &self.waiters;
+            let queue = self.lines.entry(line.feature.clone()).or_default();
+            let is_new = |id: &WaiterId| {
+                waiters.get(id).is_some_and(|it| matches!(it.purpose, Purpose::New { .. }))
+            };
+            let at = if is_running { queue.iter().position(is_new) } else { None };
+            queue.insert(at.unwrap_or(queue.len()), id);
         }
         if let Purpose::New { request, .. } = &waiter.purpose {
             self.by_request.insert(*request, id);

@@ -3,6 +3,7 @@
 use super::bench::*;
 use crate::desk::message::{Answer, HandOver, Reason};
 use crate::id::NodeId;
+use crate::ledger::command::{Action, LoanLine};
 use crate::ledger::tests::fixture::*;
 use crate::receipt::ReceiptLine;
 
@@ -55,6 +56,54 @@ fn a_call_that_was_covered_elsewhere_comes_back_though_it_expired_here() {
     bench.renewed(&anew);
     bench.checkin(&anew);
     assert_eq!(bench.desk.status().running, 0);
+}
+
+/// A running call that could only be kept by free units stood in line behind a new request. That
+/// one waited for a second feature, of which no unit was free; meanwhile units of the first were.
+#[test]
+fn a_running_call_is_covered_before_new_requests_are_served() {
+    let mut bench = Bench::open(vec![set("all", &[("cpa", 3), ("asr.tier1", 1)])]);
+    let allotment = bench.draw_at(2, FIRST, 2);
+    let epoch = newest_epoch(&bench.replica.ledger, 2);
+    bench.draw_at(3, SECOND, 1);
+    let new = bench.ask(waiting(5_000, item(1, &[("asr.tier1", 1), ("cpa", 1)])));
+    assert_eq!(bench.answer(new), None, "no unit of one feature is free");
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: 1 }];
+    let receipt = receipt_of(2, epoch, 1, &lines);
+    let renewal = bench.renew(&receipt, 10_000);
+    bench.answer_hand_over(read(&receipt).checkout, None);
+    let answer = bench.answer(renewal);
+    assert!(matches!(answer, Some(Answer::Renewed { .. })), "{answer:?}");
+    assert_eq!(bench.answer(new), None);
+}
+
+/// A call was covered though its own units were on their way. When these arrived they went back at
+/// once; the engine still used them under its old receipt, and they were lent twice.
+#[test]
+fn a_covered_calls_own_units_go_back_only_when_its_old_receipt_has_died() {
+    let mut bench = Bench::open(sets());
+    let allotment = bench.draw_at(2, FIRST, 2);
+    let epoch = newest_epoch(&bench.replica.ledger, 2);
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: 2 }];
+    let receipt = receipt_of(2, epoch, 1, &lines);
+    let checkout = read(&receipt).checkout;
+    let renewal = bench.renew(&receipt, 0);
+    bench.answer_hand_over(checkout, None);
+    assert!(matches!(bench.answer(renewal), Some(Answer::Renewed { .. })), "covered");
+    // The other node did hand it over.
+    let operation = bench.replica.ledger.view(NodeId(2)).operation + 1;
+    let moved =
+        Action::HandOver { checkout, to: NodeId(1), lines: vec![LoanLine { allotment, units: 2 }] };
+    bench.replica.ledger.apply(&operate(2, epoch, operation, &[moved]));
+    let bound = |bench: &Bench| {
+        let live = bench.replica.ledger.allotments();
+        live.filter(|(_, it)| it.bound.is_some()).map(|(_, it)| it.units).sum::<u64>()
+    };
+    // The engine never heard of the cover, and renews no more: its old receipt lives for a TTL.
+    bench.pass(29_000);
+    assert_eq!(bound(&bench), 2, "in use under the old receipt");
+    bench.pass(5_000);
+    assert_eq!(bound(&bench), 0, "given back");
 }
 
 fn sets() -> Vec<crate::entitlement::LicenseSet> {
