@@ -271,6 +271,12 @@ impl Desk {
         receipt.seal(&self.receipt_key)
     }
 
+    /// Whether it would lend at this very moment, if it had units: its lease runs, and its clocks
+    /// agree.
+    pub fn may_lend(&mut self, now: Now) -> bool {
+        self.not_lending(now).is_none()
+    }
+
     /// Why nothing can be lent at this moment.
     fn not_lending(&mut self, now: Now) -> Option<Reason> {
         let timings = *self.timings();

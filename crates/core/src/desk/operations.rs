@@ -287,7 +287,10 @@ impl Desk {
         }
         let mut wants: Vec<Want> = wants.into_values().collect();
         for want in &mut wants {
-            want.need = want.need.saturating_sub(self.free_of(&want.pools));
+            let free = self.free_of(&want.pools);
+            // What is left when all are served counts as headroom: it would come back else.
+            want.spare = want.spare.saturating_sub(free.saturating_sub(want.need));
+            want.need = want.need.saturating_sub(free);
         }
         (wants, asked)
     }

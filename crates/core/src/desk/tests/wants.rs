@@ -112,3 +112,20 @@ fn whoever_was_not_asked_for_in_one_operation_is_in_the_next() {
         assert_eq!(bench.answer(*ticket), None, "units may come from {}", NodeId(2));
     }
 }
+
+/// Somebody waited for a unit in use. With each question the desk drew headroom of another feature
+/// that it had enough of, and gave that back with its next beat: several commits a second.
+#[test]
+fn who_waits_for_one_feature_draws_no_headroom_of_another_that_is_at_hand() {
+    let mut bench = Bench::open(vec![set("all", &[("cpa", 20), ("asr.tier1", 1)])]);
+    bench.granted(1, &[("cpa", 1)]);
+    bench.granted(2, &[("asr.tier1", 1)]);
+    bench.ask(waiting(10_000, item(3, &[("cpa", 1), ("asr.tier1", 1)])));
+    bench.pass(2_000);
+    let lent = |bench: &Bench| bench.replica.ledger.totals()[&FIRST].live;
+    let settled = lent(&bench);
+    for _ in 0..30 {
+        bench.pass(100);
+        assert_eq!(lent(&bench), settled, "nothing is drawn and given back");
+    }
+}
