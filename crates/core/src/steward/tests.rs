@@ -215,6 +215,19 @@ fn its_own_proposal_is_not_repeated_while_it_is_under_way_and_given_up_in_the_en
 }
 
 #[test]
+fn a_new_leader_tells_the_time_and_tells_it_again_before_what_makes_events() {
+    let mut stage = Stage::new(10);
+    stage.pass(TICK_MS);
+    let first = stage.now.wall_ms;
+    stage.commit_all_for(5_000);
+    assert_eq!(stage.times_told, [first], "nothing happened since");
+    stage.commit_all_for(6_000);
+    assert_eq!(stage.times_told.len(), 2, "the leases of all nodes have ended");
+    let ended = stage.replica.ledger.events().last().unwrap();
+    assert_eq!(ended.wall_ms, stage.times_told[1]);
+}
+
+#[test]
 fn a_day_is_told_once() {
     let mut stage = Stage::new(10);
     stage.now.wall_ms += 24 * 3_600_000;
@@ -367,6 +380,7 @@ struct Stage {
     last_ticket: Ticket,
     answers: BTreeMap<Ticket, Answer>,
     proposals: Vec<(u64, Vec<Command>)>,
+    times_told: Vec<i64>,
     recalls: Vec<(NodeId, Vec<(PoolId, u64)>)>,
 }
 
@@ -384,8 +398,8 @@ impl Stage {
         let mut replica = Replica::default();
         replica.install(ledger, now.steady);
         let steward = Steward::new(now);
-        let (answers, proposals, recalls) = Default::default();
-        Self { steward, replica, now, last_ticket: 0, answers, proposals, recalls }
+        let (answers, proposals, times_told, recalls) = Default::default();
+        Self { steward, replica, now, last_ticket: 0, answers, proposals, times_told, recalls }
     }
 
     fn epoch(&self, node: u64) -> Epoch {
@@ -509,6 +523,21 @@ impl Stage {
         }
     }
 
+    /// Keeps a proposal without the time that the steward tells before it; the time alone is
+    /// answered at once.
+    fn proposed(&mut self, token: u64, mut commands: Vec<Command>) {
+        if matches!(&commands[0], Command::Beat { beats, .. } if beats.is_empty()) {
+            self.times_told.push(self.now.wall_ms);
+            let time = commands.remove(0);
+            self.replica.apply(self.now.steady, &[time]);
+        }
+        if commands.is_empty() {
+            self.steward.on_proposed(self.now, &self.replica, token, Some(&[]));
+        } else {
+            self.proposals.push((token, commands));
+        }
+    }
+
     fn take(&mut self) {
         for effect in self.steward.take_effects() {
             match effect {
@@ -516,7 +545,7 @@ impl Stage {
                     let before = self.answers.insert(ticket, answer);
                     assert_eq!(before, None, "a question is answered once");
                 }
-                Effect::Propose { token, commands } => self.proposals.push((token, commands)),
+                Effect::Propose { token, commands } => self.proposed(token, commands),
                 Effect::Recall { node, pools } => self.recalls.push((node, pools)),
             }
         }

@@ -112,7 +112,7 @@ fn units_that_a_waiting_request_needs_are_not_given_back() {
     bench.granted(9, &[("cpa", 2)]);
     let ticket = bench.ask(waiting(20_000, item(1, &[("cpa", 9)])));
     bench.pass(1_000);
-    for _ in 0..1_500 {
+    for _ in 0..1_300 {
         bench.pass(10);
         assert_eq!(bench.replica.ledger.totals()[&FIRST].live, 10);
     }
