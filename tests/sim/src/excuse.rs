@@ -138,7 +138,11 @@ impl World {
         let actions = vec![Action::Reclaim { checkout: receipt.checkout, lines }];
         match ledger.apply(&Command::Operate { node, epoch, operation, actions }) {
             Outcome::Operated(mut outcomes) => outcomes.pop(),
-            _ => None,
+            Outcome::Done
+            | Outcome::Opened { .. }
+            | Outcome::Beaten(_)
+            | Outcome::Installed { .. }
+            | Outcome::Refused(_) => None,
         }
     }
 
