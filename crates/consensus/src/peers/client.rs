@@ -27,6 +27,11 @@ use super::{CHUNK_BYTES, Connect, Description, MESSAGE_BYTES_MAX, Route};
 use crate::codec;
 use crate::types::{Peer, Snapshot, SnapshotData, TypeConfig, Vote};
 
+/// An append of entries is answered after a round trip and a sync of the peer's disk. Openraft's
+/// deadline is a heartbeat's, which waits for no disk: a slow one would get the same entries sent
+/// again and again. A peer that takes longer than an election is as good as away.
+const APPEND_WITHIN: Duration = Duration::from_secs(1);
+
 type RpcError = RPCError<TypeConfig>;
 /// The inner error is a refusal or a broken connection, the outer one the deadline.
 type Timed = Result<Result<Response<RaftResponse>, Status>, tokio::time::error::Elapsed>;
@@ -160,8 +165,12 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let send = async |mut client: RaftClient<Channel>, request| client.append(request).await;
-        let kind = if request.entries.is_empty() { Kind::Heartbeat } else { Kind::Other };
-        self.call((RPCTypes::AppendEntries, kind), option.hard_ttl(), &request, send).await
+        let (kind, within) = if request.entries.is_empty() {
+            (Kind::Heartbeat, option.hard_ttl())
+        } else {
+            (Kind::Other, option.hard_ttl().max(APPEND_WITHIN))
+        };
+        self.call((RPCTypes::AppendEntries, kind), within, &request, send).await
     }
 
     async fn vote(
@@ -239,4 +248,96 @@ fn chunks(
         ..SnapshotChunk::default()
     });
     std::iter::once(first).chain(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use leasehold_core::id::ClusterId;
+    use leasehold_proto::internal::v1::raft_server::{Raft, RaftServer};
+    use openraft::entry::RaftEntry;
+    use openraft::impls::leader_id_adv::LeaderId;
+    use openraft::vote::RaftLeaderId;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::{Request, Streaming};
+
+    use super::super::connect_plaintext;
+    use super::*;
+    use crate::types::{Entry, LogId};
+
+    const HEARTBEAT: Duration = Duration::from_millis(50);
+
+    /// The deadline of openraft once held for entries too: behind a slow disk each attempt was
+    /// given up shortly before its answer.
+    #[tokio::test]
+    async fn a_peer_with_a_slow_disk_is_waited_for_with_entries_and_not_with_a_heartbeat() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = Peer { address: listener.local_addr().unwrap().to_string(), ..Peer::default() };
+        let server = tonic::transport::Server::builder()
+            .add_service(RaftServer::new(SlowPeer { sync: 4 * HEARTBEAT }))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let server = tokio::spawn(server);
+        let cluster = watch::Sender::new(Some(ClusterId([7; 16]))).subscribe();
+        let route = Route { node: NodeId(1), cluster };
+        let mut client = Network::new(route, connect_plaintext()).new_client(2, &peer).await;
+
+        let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }.to_committed(), 1);
+        let entry = Entry::new_blank(log_id);
+        let answer = client.append_entries(append(vec![entry]), RPCOption::new(HEARTBEAT)).await;
+        assert!(answer.unwrap().is_success());
+        let late = client.append_entries(append(vec![]), RPCOption::new(HEARTBEAT)).await;
+        assert!(matches!(late, Err(RPCError::Timeout(_))), "{late:?}");
+        server.abort();
+    }
+
+    fn append(entries: Vec<Entry>) -> AppendEntriesRequest<TypeConfig> {
+        let (vote, prev_log_id, leader_commit) = (Vote::new(1, 1), None, None);
+        AppendEntriesRequest { vote, prev_log_id, entries, leader_commit }
+    }
+
+    /// Answers every append, after its sync.
+    struct SlowPeer {
+        sync: Duration,
+    }
+
+    #[tonic::async_trait]
+    impl Raft for SlowPeer {
+        async fn append(
+            &self,
+            _request: Request<RaftRequest>,
+        ) -> Result<Response<RaftResponse>, Status> {
+            tokio::time::sleep(self.sync).await;
+            let answer = AppendEntriesResponse::<TypeConfig>::Success;
+            Ok(Response::new(RaftResponse { payload: codec::encode(&answer).unwrap().into() }))
+        }
+
+        async fn vote(
+            &self,
+            _request: Request<RaftRequest>,
+        ) -> Result<Response<RaftResponse>, Status> {
+            Err(Status::unimplemented("it is asked for appends alone"))
+        }
+
+        async fn pre_vote(
+            &self,
+            request: Request<RaftRequest>,
+        ) -> Result<Response<RaftResponse>, Status> {
+            self.vote(request).await
+        }
+
+        async fn snapshot(
+            &self,
+            _request: Request<Streaming<SnapshotChunk>>,
+        ) -> Result<Response<RaftResponse>, Status> {
+            Err(Status::unimplemented("it is asked for appends alone"))
+        }
+
+        async fn transfer_leader(
+            &self,
+            request: Request<RaftRequest>,
+        ) -> Result<Response<RaftResponse>, Status> {
+            self.vote(request).await
+        }
+    }
 }
