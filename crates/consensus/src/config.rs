@@ -71,6 +71,9 @@ impl Config {
             // A leader without a majority falls silent, or a half-partition would hold on to it.
             // At least the leader's lease and one election.
             quorum_loss_probe_interval: Some(2 * self.election_max_ms),
+            // A follower that lost what it had, for its disk was set back, gets it again. A leader
+            // that ends itself instead leaves fewer copies of it at the worst moment.
+            allow_log_reversion: Some(true),
             install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_after_entries),
             max_in_snapshot_log_to_keep: self.entries_kept,

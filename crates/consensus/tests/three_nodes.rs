@@ -1,6 +1,7 @@
 //! Three nodes over gRPC: they elect, replicate, outlive a leader and catch up.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use leasehold_consensus::{Config, Peer, ProposeError};
@@ -62,6 +63,60 @@ async fn a_node_that_was_away_too_long_gets_a_snapshot() {
     let now = leader(&nodes).await;
     assert_all_equal(&nodes, now).await;
     stop(nodes).await;
+}
+
+/// The leader once ended itself when it saw that, at the very moment at which what the follower had
+/// lost was on two disks of three no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_disk_was_set_back_is_brought_up_to_date_by_a_leader_that_stays() {
+    let home = Home::new();
+    let (mut nodes, members) = start_three(&home, config).await;
+    let first = leader(&nodes).await;
+    nodes[&first].propose(found()).await.unwrap();
+    let restored = nodes.keys().copied().find(|node| *node != first).unwrap();
+    let again = async || {
+        let address = &members[&NodeId(restored)].address;
+        let listener = TcpListener::bind(address).await.unwrap();
+        TestNode::start(config(restored), &home.of(restored), listener).await
+    };
+    nodes[&restored].wait_until_equal(&nodes[&first]).await;
+    nodes.remove(&restored).unwrap().stop().await;
+    let backup = Home::new();
+    copy(&home.of(restored), &backup.of(restored));
+    nodes.insert(restored, again().await);
+    for id in 1..=50 {
+        assert_eq!(nodes[&first].propose(admit(id)).await, Ok(Outcome::Done));
+    }
+    nodes[&restored].wait_until_equal(&nodes[&first]).await;
+    let term = nodes[&first].consensus.status().term;
+
+    nodes.remove(&restored).unwrap().stop().await;
+    std::fs::remove_dir_all(home.of(restored)).unwrap();
+    copy(&backup.of(restored), &home.of(restored));
+    nodes.insert(restored, again().await);
+    let what = "the leader knows what it has again";
+    until(what, async || {
+        let status = nodes[&first].consensus.status();
+        status.matched[&NodeId(restored)] == status.last_log
+    })
+    .await;
+    assert_all_equal(&nodes, first).await;
+    assert_eq!(nodes[&first].propose(admit(51)).await, Ok(Outcome::Done));
+    let status = nodes[&first].consensus.status();
+    assert_eq!((status.leader, status.term), (Some(NodeId(first)), term), "nobody else led");
+    stop(nodes).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|it| (it.path(), it.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
