@@ -91,8 +91,9 @@ fn start_log(config: LogConfig) {
 }
 
 /// What is logged of code that is not ours. Openraft warns of each message that a dead node does not
-/// answer, some ten a second; our own consensus says once that the node is silent.
-const LIBRARIES: &str = "warn,openraft=error";
+/// answer, some ten a second; our own consensus says once that the node is silent. Its progress warns
+/// of one thing only: a follower has lost what it had.
+const LIBRARIES: &str = "warn,openraft=error,openraft::progress=warn";
 
 fn own_crates(level: &str) -> String {
     let crates = ["actor", "client", "consensus", "core", "node", "storage"];
