@@ -83,7 +83,7 @@ pub struct Desk {
     supplies: BTreeMap<Vec<PoolId>, Supply>,
     view_version: u64,
     newest_epoch: Epoch,
-    /// The newest epoch of this process that has ended.
+    /// The newest epoch that has ended, or that this process has asked to replace.
     closed_epoch: Epoch,
     granted: u64,
     is_draining: bool,

@@ -96,6 +96,9 @@ impl Desk {
                 self.next_open = now.steady + RETRY_MS;
                 if is_known && !self.is_fenced && !self.is_retired {
                     self.next_open = now.steady + RESEND_MS;
+                    // The ledger takes what is replaced for lent no more: a late answer that
+                    // names it must not bring it back.
+                    self.closed_epoch = self.closed_epoch.max(self.newest_epoch);
                     self.effects.push_back(Effect::Open { after: self.newest_epoch });
                 }
             }

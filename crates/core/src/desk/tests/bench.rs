@@ -193,7 +193,12 @@ impl Bench {
     }
 
     pub(super) fn operation_answered(&mut self, asked: &Operation) {
-        self.on_effect(&Effect::Operate(asked.clone()));
+        self.reach_steward(&Effect::Operate(asked.clone()));
+    }
+
+    /// What was not answered reaches the steward after all, and is answered.
+    pub(super) fn reach_steward(&mut self, asked: &Effect) {
+        self.on_effect(asked);
         self.pump();
     }
 

@@ -178,6 +178,30 @@ fn opening_is_tried_again_however_often_the_desk_is_woken() {
     assert_eq!(bench.unanswered.len(), 2, "asked again within 200 ms");
 }
 
+/// The ledger had opened an epoch, its answer was late, and the desk, which saw the epoch in its own
+/// replica, asked to replace it. Then the answer came: the desk lent under that epoch, and the
+/// second request ended it as one that nobody lends under any more.
+#[test]
+fn an_epoch_that_a_desk_has_asked_to_replace_is_never_lent_under() {
+    let mut bench = Bench::unopened(sets());
+    bench.is_connected = false;
+    bench.give_catalog();
+    let first = opened(&mut bench.replica.ledger, 1, 1);
+    let view = bench.replica.ledger.view(crate::id::NodeId(1));
+    bench.desk.on_view(bench.now(), &view);
+    bench.pass(600);
+    let asked = bench.unanswered.pop();
+    assert_eq!(asked, Some(Effect::Open { after: first }));
+
+    bench.is_connected = true;
+    bench.desk.on_opened(bench.now(), Some(first), Some(view));
+    bench.pump();
+    assert_eq!(bench.desk.status().lend_until, None);
+    bench.reach_steward(&Effect::Open { after: first });
+    assert!(bench.desk.status().epoch > Some(first));
+    bench.granted(1, &[("cpa", 1)]);
+}
+
 #[test]
 fn a_desk_without_a_lease_asks_for_no_wake_up_in_the_past() {
     let mut bench = Bench::open(sets());
