@@ -90,12 +90,14 @@ impl DataDirectory {
     }
 
     /// Records `process` as the one that uses the directory now. Returns the process that used it
-    /// before, which the lock proves to have ended; `None` if none did.
+    /// before, if the lock proves that it has ended; `None` if there was none, or it may run on
+    /// elsewhere: in a copy of the directory, or on a machine that was started since, the lock
+    /// proves nothing.
     ///
     /// # Errors
     /// The directory can't be written.
     pub fn succeed(&self, process: ProcessId) -> Result<Option<ProcessId>, OpenError> {
-        succession::succeed(&self.path, process)
+        succession::succeed(&self.path, &self.lock, process)
     }
 
     /// Opens the log. At most once per process: the stores share the directory's lock.

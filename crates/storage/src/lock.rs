@@ -1,10 +1,12 @@
 //! The lock on a data directory: held as long as any store of the directory is open.
 //!
 //! The kernel drops it when the process is gone, however it ended, so whoever gets the lock
-//! knows that the predecessor no longer runs. Only local file systems are that reliable.
+//! knows that the predecessor no longer runs. Only local file systems are that reliable, and a copy
+//! of the directory has a lock of its own.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -14,7 +16,7 @@ use crate::error::OpenError;
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
     /// Dropping it releases the lock.
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -36,7 +38,13 @@ impl DirectoryLock {
             Err(errno) => return Err(io_error(errno.into())),
         }
         write_holder(&mut file).map_err(io_error)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Which lock it is: a copy of the directory has another.
+    pub(crate) fn identity(&self) -> std::io::Result<String> {
+        let metadata = self.file.metadata()?;
+        Ok(format!("{}:{}", metadata.dev(), metadata.ino()))
     }
 }
 
