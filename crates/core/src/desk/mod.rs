@@ -272,9 +272,10 @@ impl Desk {
     }
 
     /// Whether it would lend at this very moment, if it had units: its lease runs, and its clocks
-    /// agree.
-    pub fn may_lend(&mut self, now: Now) -> bool {
-        self.not_lending(now).is_none()
+    /// agree. To ask changes nothing.
+    #[must_use]
+    pub fn would_lend(&self, now: Now) -> bool {
+        self.tenure.clone().may_lend(now, self.timings())
     }
 
     /// Why nothing can be lent at this moment.

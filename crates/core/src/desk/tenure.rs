@@ -172,6 +172,21 @@ mod tests {
         assert!(tenure.may_lend(later, &timings));
     }
 
+    /// A desk that looked rarely on a clock that was slow by ρ found more wall-clock time gone than
+    /// the margin explains. It waited for a confirmation, which each further look put off.
+    #[test]
+    fn a_slow_steady_clock_is_no_paused_machine() {
+        let timings = Timings { clock_drift_ppm: 60_000, margin_ms: 20, ..Timings::default() };
+        let mut tenure = open();
+        tenure.send(at(1_000));
+        tenure.acknowledge(1, &timings);
+        for seconds in 0..9 {
+            let (steady_ms, true_ms) = (seconds * 944, seconds * 1_000);
+            let now = Now { steady: Moment(1_000 + steady_ms), ..at(1_000 + true_ms) };
+            assert!(tenure.may_lend(now, &timings), "after {seconds} s");
+        }
+    }
+
     /// A machine that is halted again and again for less than the margin: each halt alone is no
     /// reason to stop, and together they made the lease run on for as long as they lasted.
     #[test]

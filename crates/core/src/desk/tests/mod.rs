@@ -2,6 +2,7 @@
 
 mod bench;
 mod denials;
+mod found;
 mod kept;
 mod lease;
 mod operations;
