@@ -37,7 +37,7 @@ test: ## Run every test, as CI does
 	$(STAGE) "tests, with $(TEST_SEEDS) seeds of the simulator" \
 		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) scripts/test-tools $(CARGO) test --locked --workspace --no-fail-fast
 
-sim: ## Run the simulator alone (SEEDS=100000)
+sim: ## Run the simulator alone, on all cores (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build
 	$(STAGE) "simulator, $(SEEDS) seeds" $(CARGO) run --locked --package leasehold-sim -- --seeds 0..$(SEEDS)
 

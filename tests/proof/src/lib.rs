@@ -2,4 +2,4 @@
 
 mod results;
 
-pub use results::{Bug, Mutation, Results};
+pub use results::{Bug, Mutation, Results, revision};

@@ -111,7 +111,8 @@ impl Results {
 }
 
 /// The commit of the work tree, with a `+` if the tree has changes.
-fn revision() -> String {
+#[must_use]
+pub fn revision() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         let text = output.status.success().then_some(output.stdout)?;

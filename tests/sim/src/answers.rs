@@ -11,6 +11,7 @@ use crate::clock::{MS, Time};
 use crate::engine::{CallKind, EngineCall, Held, Stage};
 use crate::event::{CallId, EngineIndex, EngineReply};
 use crate::mutation::Mutation;
+use crate::network::Fate;
 use crate::plan::Class;
 use crate::world::{World, shown};
 
@@ -92,10 +93,16 @@ impl World {
             self.engines[engine].avoid(ended.node, moment);
         }
         let next = self.engines[engine].node_after(ended.node, moment);
+        let is_loyal = self.dice.chance(500);
         match &mut self.engines[engine].stage {
             Stage::Asking(asking) if asking.call == Some(call) => {
                 asking.call = None;
-                asking.node = next;
+                if is_loyal {
+                    self.tally.count("fault checkout asked for again at the same node");
+                } else {
+                    self.tally.count("fault checkout asked for again at another node");
+                    asking.node = next;
+                }
                 asking.try_at = moment + PAUSE_MS;
             }
             Stage::Held(held) if held.call == Some(call) => {
@@ -131,6 +138,10 @@ impl World {
     ) {
         let moment = self.engine_moment(engine);
         let valid_until = self.deadline(engine, ended.sent, valid_for_ms);
+        let is_fresh = valid_for_ms > self.plan.timings.checkout_ttl_ms / 2;
+        if is_fresh && ended.fate == Fate::Delivered && valid_until <= moment {
+            self.violate(format!("engine {engine} was granted what was dead when it came"));
+        }
         match &self.engines[engine].stage {
             Stage::Asking(asking)
                 if asking.item.request == request
@@ -168,6 +179,7 @@ impl World {
         let lasts = self.dice.between(lease / 4, longest * lease);
         let ends_at = if self.is_healed { FOR_GOOD } else { self.now + lasts };
         self.trace(|| format!("engine {engine} holds {units:?} until {ends_at}"));
+        let try_at = self.renew_at(engine, ended.sent, valid_until);
         self.engines[engine].stage = Stage::Held(Held {
             receipt,
             earlier: Vec::new(),
@@ -176,7 +188,7 @@ impl World {
             sent: ended.sent,
             valid_until,
             valid_until_true: self.engines[engine].clock.when(valid_until, self.now),
-            try_at: a_third(ended.sent, valid_until),
+            try_at,
             call: None,
             ends_at,
             troubles: Vec::new(),
@@ -209,6 +221,13 @@ impl World {
         let promised = self.deadline(engine, ended.sent, valid_for_ms);
         let units = receipt.as_ref().map(|receipt| self.units_of(receipt));
         let node = ended.node;
+        let try_at = match &self.engines[engine].stage {
+            Stage::Held(held) => {
+                let (sent, until) = (held.sent.max(ended.sent), held.valid_until.max(promised));
+                self.renew_at(engine, sent, until)
+            }
+            Stage::Idle { .. } | Stage::Asking(_) => moment,
+        };
         let extended = &mut self.engines[engine];
         match &mut extended.stage {
             Stage::Held(held) if held.receipt == shown && moment < held.valid_until => {
@@ -224,7 +243,7 @@ impl World {
                 held.sent = held.sent.max(ended.sent);
                 held.valid_until = held.valid_until.max(promised);
                 held.valid_until_true = extended.clock.when(held.valid_until, self.now);
-                held.try_at = a_third(held.sent, held.valid_until);
+                held.try_at = try_at;
                 held.troubles.clear();
                 self.tally.count("renewed");
                 self.check_units();
@@ -314,6 +333,16 @@ impl World {
         }
     }
 
+    /// When an engine renews: at a third of the lifetime, if it does as it should.
+    fn renew_at(&mut self, engine: EngineIndex, sent: Moment, valid_until: Moment) -> Moment {
+        let span_ms = valid_until.since(sent);
+        if self.engines[engine].is_tardy && !self.is_healed {
+            self.tally.count("fault engine renewed late");
+            return sent + span_ms * self.dice.between(60, 101) / 100;
+        }
+        sent + span_ms / 3
+    }
+
     /// An engine stops asking for more; some go on with what they hold.
     pub(crate) fn calm_engine(&mut self, engine: EngineIndex) {
         self.engines[engine].is_done = true;
@@ -325,8 +354,4 @@ impl World {
         }
         self.set_engine_wake(engine);
     }
-}
-
-fn a_third(sent: Moment, valid_until: Moment) -> Moment {
-    sent + valid_until.since(sent) / 3
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use leasehold_core::id::PoolId;
 use leasehold_core::ledger::command::{Action, ActionOutcome, Command, Outcome};
 use leasehold_core::ledger::{AllotmentState, Ledger};
+use leasehold_core::receipt::Receipt;
 
 use crate::engine::Stage;
 use crate::event::ProcessIndex;
-use crate::world::{OVER_ISSUE, World};
+use crate::world::World;
 
 impl World {
     /// Units in valid checkouts, in true time and as their engines see it.
@@ -34,8 +35,9 @@ impl World {
             let lent = total.live + total.frozen;
             if in_use > lent {
                 let entitled = total.entitled;
+                self.over_issued = self.over_issued.max(in_use - lent);
                 self.violate(format!(
-                    "{OVER_ISSUE}: engines use {in_use} units of pool {pool}, {lent} of {entitled} \
+                    "over-issue: engines use {in_use} units of pool {pool}, {lent} of {entitled} \
                      are lent out"
                 ));
             }
@@ -52,6 +54,37 @@ impl World {
             if pool.reserve < was.min(0) {
                 let reserve = pool.reserve;
                 self.violate(format!("{command:?} took the reserve of pool {id} to {reserve}"));
+                return;
+            }
+        }
+    }
+
+    /// What engines may still use of a desk's units, the desk counts as lent: it ends no checkout
+    /// before its engine must have stopped.
+    pub(crate) fn check_book(&mut self, process: ProcessIndex) {
+        let status = self.processes[process].desk.status();
+        let node = self.processes[process].node;
+        let mut in_use: BTreeMap<PoolId, u64> = BTreeMap::new();
+        for engine in &self.engines {
+            let Stage::Held(held) = &engine.stage else { continue };
+            if held.valid_until_true <= self.now {
+                continue;
+            }
+            let Ok(receipt) = Receipt::open(&held.receipt, &self.receipt_key) else { continue };
+            let is_here = receipt.node == node && Some(receipt.epoch) == status.epoch;
+            if is_here && !self.moved_at.contains_key(&receipt.checkout) {
+                for line in receipt.lines {
+                    *in_use.entry(line.pool).or_default() += line.units;
+                }
+            }
+        }
+        for (pool, units) in in_use {
+            let lent = status.report.pools.get(&pool).map_or(0, |it| it.in_use);
+            if lent < units {
+                self.violate(format!(
+                    "engines may use {units} units of pool {pool} lent by node {node}, which \
+                     counts {lent} as lent"
+                ));
                 return;
             }
         }
@@ -153,29 +186,6 @@ impl World {
                 | Command::Day { .. },
                 _,
             ) => {}
-        }
-    }
-
-    /// Notes what bears on whether a checkout could be renewed.
-    pub(crate) fn note_moves(&mut self, command: &Command, outcome: &Outcome) {
-        match (command, outcome) {
-            (Command::Operate { actions, .. }, Outcome::Operated(outcomes)) => {
-                for (action, outcome) in actions.iter().zip(outcomes) {
-                    if let Action::Reclaim { checkout, .. } | Action::HandOver { checkout, .. } =
-                        action
-                        && *outcome == ActionOutcome::Done
-                    {
-                        self.moved_at.insert(*checkout, self.now);
-                    }
-                }
-            }
-            (Command::Freeze { .. } | Command::Open { .. } | Command::Fence { .. }, _)
-                if !matches!(outcome, Outcome::Refused(_)) =>
-            {
-                self.settled_at = self.now;
-            }
-            (Command::Lapse { .. } | Command::Remove { .. }, _) => self.settled_at = self.now,
-            _ => {}
         }
     }
 

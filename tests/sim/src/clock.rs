@@ -10,6 +10,8 @@ pub(crate) const SECOND: Time = 1_000 * MS;
 
 /// Noon of 2026-11-25 in Unix milliseconds: far from a change of the calendar day.
 const WALL_START_MS: i64 = 1_795_608_000_000;
+/// From there to the next day.
+pub(crate) const NOON_TO_MIDNIGHT_MS: u64 = 12 * 3_600_000;
 const PPM: i64 = 1_000_000;
 
 /// A steady clock of a fixed rate error, and the wall clock beside it.

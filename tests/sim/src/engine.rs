@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use leasehold_core::desk::message::{CheckoutItem, FeatureUnits};
 use leasehold_core::id::{NodeId, PoolId, RequestId};
+use leasehold_core::limits::WAIT_MS_MAX;
 use leasehold_core::time::Moment;
 
 use crate::clock::{LocalClock, MS, SECOND, Time};
@@ -30,6 +31,8 @@ pub(crate) struct Engine {
     /// A checkout that lapsed; only a mutated engine remembers it.
     pub(crate) lapsed: Option<Held>,
     pub(crate) is_done: bool,
+    /// It renews when there is hardly any time left.
+    pub(crate) is_tardy: bool,
     /// When a message of its was lost or late.
     pub(crate) mishap_at: Option<Time>,
 }
@@ -189,7 +192,14 @@ impl World {
             }
         }
         let waits = self.plan.class == Class::Hostile || self.dice.chance(500);
-        let wait_ms = if waits { self.dice.below(1_500) } else { 0 };
+        let mut wait_ms = if waits { self.dice.below(1_500) } else { 0 };
+        // What comes after the end of all faults would be found in use then.
+        let longest_ms = (self.plan.heal_at.saturating_sub(self.now) / MS).min(WAIT_MS_MAX);
+        let half_ms = self.plan.timings.checkout_ttl_ms / 2;
+        if self.plan.class == Class::Wild && longest_ms > half_ms && self.dice.chance(30) {
+            self.tally.count("wait of longer than half a lifetime");
+            wait_ms = self.dice.between(half_ms, longest_ms);
+        }
         let engine_build = self.dice.chance(10).then_some(self.late_build);
         let request = RequestId(self.dice.bytes16());
         let item = CheckoutItem { request, lines, wait_ms, engine_build };
@@ -210,8 +220,14 @@ impl World {
         if !self.is_healed {
             // Careless engines use a name twice, or ask for nothing.
             match self.dice.below(200) {
-                0..=2 => item.lines[0].units += 1,
-                3 => item.lines.clear(),
+                0..=2 => {
+                    self.tally.count("fault request id may be used twice");
+                    item.lines[0].units += 1;
+                }
+                3 => {
+                    self.tally.count("fault request for nothing");
+                    item.lines.clear();
+                }
                 _ => {}
             }
         }
@@ -231,7 +247,7 @@ impl World {
         let kind = CallKind::Renew { receipt: receipt.clone() };
         let is_forged = self.plan.class == Class::Wild && self.dice.chance(3);
         if is_forged {
-            self.tally.count("receipt forged");
+            self.tally.count("fault receipt forged");
             let last = receipt.len() - 1;
             receipt[last] ^= 1;
         }
@@ -295,19 +311,32 @@ impl World {
         };
         self.trace(|| format!("engine {engine} ends its call"));
         match self.dice.below(20) {
-            0 => self.tally.count("engine gone without check-in"),
+            0 => self.tally.count("fault engine gone without check-in"),
             1 => {
-                self.tally.count("check-in sent twice");
+                self.tally.count("fault check-in sent twice");
                 self.check_in(engine, held.receipt.clone(), held.node, 0);
                 self.check_in(engine, held.receipt, held.node, 0);
             }
             2 => {
-                self.tally.count("check-in at another node");
+                self.tally.count("fault check-in at another node");
                 let other = (held.node + 1) % self.engines[engine].nodes.len();
                 self.check_in(engine, held.receipt, other, 0);
             }
             _ => self.check_in(engine, held.receipt, held.node, 0),
         }
+    }
+
+    /// What it held, or had asked for, it has forgotten; nobody takes the answers.
+    pub(crate) fn crash_engine(&mut self, engine: EngineIndex) {
+        let name = match &self.engines[engine].stage {
+            Stage::Idle { .. } => "fault engine crashed, idle",
+            Stage::Asking(_) => "fault engine crashed, asking",
+            Stage::Held(_) => "fault engine crashed, in a call",
+        };
+        self.tally.count(name);
+        self.engines[engine].calls.clear();
+        self.become_idle(engine);
+        self.set_engine_wake(engine);
     }
 
     /// The license ends, the call does not: it is a loss.

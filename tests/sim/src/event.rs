@@ -80,6 +80,11 @@ pub(crate) enum Event {
     Restart {
         machine: MachineIndex,
     },
+    /// A drained process gives up its lease and ends.
+    Stop {
+        process: ProcessIndex,
+        down: Time,
+    },
     /// The older of two machines with one node id stops for good.
     Retire {
         machine: MachineIndex,
@@ -92,6 +97,8 @@ pub(crate) enum Event {
 pub(crate) enum Probe {
     /// Every fault is healed, and nothing new is asked for.
     Heal,
+    /// No node is fenced any more.
+    LetAllIn,
     /// Every unit that no engine uses can be drawn again.
     Account,
     /// Somebody asks for all of them.

@@ -29,8 +29,14 @@ pub(crate) struct Trouble {
 
 /// A desk answers a claim within this, done or not.
 const CLAIM: Time = SECOND;
+/// A node that does not answer costs a claim as much.
+const HAND_OVER: Time = 700 * MS;
+/// What was handed over arrives with a beat: sent soon, and gathered with others.
+const ARRIVAL: Time = 80 * MS;
 /// A lease that ended shortly before an attempt: nodes must first hear of it.
 const NEWS: Time = 300 * MS;
+const UNTRIED: &str = "nothing was tried";
+const UNANSWERED: &str = "there was no time left for an answer";
 const MOVING: &str = "the checkout was moving between nodes";
 const SLOW: &str = "the network was slower than a claim allows";
 
@@ -85,7 +91,7 @@ impl World {
             ActionOutcome::Done if self.settled_at + NEWS > from => {
                 Some("the lease of its node had just ended")
             }
-            ActionOutcome::Done if self.claim_takes(1) > CLAIM => Some(SLOW),
+            ActionOutcome::Done if self.is_too_slow(2, 0) => Some(SLOW),
             ActionOutcome::LiveAt { node } => self.hand_over_excuse(node, machine, from, &receipt),
             ActionOutcome::Refused(ActionRefusal::LeaseMayRun) => {
                 Some("the lease of its node might still run")
@@ -101,17 +107,18 @@ impl World {
         from: Time,
         receipt: &Receipt,
     ) -> Option<&'static str> {
-        let at = self.machines.iter().rposition(|it| it.node == holder)?;
-        if at == machine {
+        let at = self.machines.iter().rposition(|it| it.node == holder);
+        if at == Some(machine) {
             return None;
         }
-        let (here, there) = (Place::Machine(machine), Place::Machine(at));
-        let is_reached =
-            self.unfit_since(at, from).is_none() && self.cuts.cut_until(here, there) < from;
-        if is_reached && self.claim_takes(3) <= CLAIM {
+        let is_reached = at.is_some_and(|at| {
+            let (here, there) = (Place::Machine(machine), Place::Machine(at));
+            self.unfit_since(at, from).is_none() && self.cuts.cut_until(here, there) < from
+        });
+        if is_reached && !self.is_too_slow(5, ARRIVAL) {
             return None;
         }
-        if is_reached || self.claim_takes(2) > CLAIM {
+        if is_reached || self.is_too_slow(3, HAND_OVER) {
             return Some(SLOW);
         }
         if self.is_coverable(machine, receipt) {
@@ -120,12 +127,13 @@ impl World {
         Some("its node lived, could not be reached, and no unit was free")
     }
 
-    /// How long a claim takes at most in which a node must wait for `operations` of its own or of
-    /// another node, after the one that may be under way.
-    fn claim_takes(&self, operations: u64) -> Time {
+    /// Whether a claim may take longer than its engine is let wait, on a clock that may be fast:
+    /// one after another so many operations of its own node or of another, and `more`.
+    fn is_too_slow(&self, operations: u64, more: Time) -> bool {
         let network = &self.plan.network;
-        let operation = 2 * network.peer_delay.1 + network.commit_delay.1;
-        (operations + 1) * (operation + 30 * MS) + 2 * network.peer_delay.1
+        let operation = 2 * network.peer_delay.1 + network.commit_delay.1 + 10 * MS;
+        let longest = operations * operation + more + 2 * network.peer_delay.1;
+        self.plan.timings.stretch(longest) > CLAIM
     }
 
     /// What the ledger would answer if this node asked for a checkout now.
@@ -167,7 +175,7 @@ impl World {
         self.tally.count("call lost");
         let outstanding = held.call.and_then(|call| self.engines[engine].calls.get(&call)).cloned();
         if let Some(call) = outstanding {
-            let excuse = self.excuse(engine, &call).unwrap_or("none");
+            let excuse = self.excuse(engine, &call).unwrap_or(UNANSWERED);
             let node = self.machines[call.machine].node;
             let took = self.now - call.sent_at;
             let trouble = Trouble { said: "nothing yet".to_owned(), node, excuse, took };
@@ -177,7 +185,10 @@ impl World {
         }
         let Stage::Held(held) = &self.engines[engine].stage else { return };
         let excuse = held.troubles.iter().max_by_key(|trouble| trouble.took);
-        let excuse = excuse.map_or("nothing was tried", |trouble| trouble.excuse);
+        let is_tardy = self.engines[engine].is_tardy;
+        let untried = if is_tardy { "the engine renewed late" } else { UNTRIED };
+        let excuse = excuse.map_or(untried, |trouble| trouble.excuse);
+        let excuse = if excuse == UNANSWERED { untried } else { excuse };
         let tried = held
             .troubles
             .iter()
@@ -186,7 +197,12 @@ impl World {
         let at_ms = self.now / MS;
         let story = format!("engine {engine} at {at_ms} ms, {cause}: {}", tried.join(", "));
         self.tally.count(&format!("call lost: {excuse}"));
-        if let Some((node, ms)) = self.within_reach(engine) {
+        if excuse == UNTRIED {
+            self.violate(format!(
+                "a running call was lost that nothing stood in the way of: {story}"
+            ));
+        }
+        if let Some((node, ms)) = self.within_reach(engine).filter(|_| !is_tardy) {
             self.violate(format!(
                 "a running call was lost that node {node} could have renewed for {ms} ms: {story}"
             ));

@@ -79,11 +79,54 @@ pub(crate) enum Fault {
         lasts: Time,
         is_cut_off: bool,
     },
-    Remove {
-        machine: MachineIndex,
+    /// Two groups of machines that don't reach each other; `ones` has a bit for each of the first.
+    Split {
+        ones: u64,
+        lasts: Time,
+    },
+    /// The steady clock stands still again and again, each time for less than the margin, while no
+    /// other machine is reached.
+    Stutter {
+        victim: Victim,
+        times: u64,
+    },
+    Members(MemberChange),
+    /// An engine starts anew in the middle of whatever it did.
+    EngineCrash {
+        engine: EngineIndex,
+    },
+    /// Voters are reached, and nothing commits for a while.
+    SlowCommits {
+        lasts: Time,
+    },
+    /// The machine gets entries of the log and does not come round to apply them.
+    SlowApply {
+        victim: Victim,
+        lasts: Time,
     },
     /// Another entitlement: units grow, shrink or vanish.
     Entitle,
+}
+
+/// Whoever belongs to the cluster changes; that takes a leader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MemberChange {
+    Remove {
+        machine: MachineIndex,
+    },
+    /// The node dies with its disk: the machine comes back as a new one.
+    Wipe {
+        victim: Victim,
+        down: Time,
+    },
+    /// An operator keeps the node from lending, and lets it in later.
+    Fence {
+        machine: MachineIndex,
+        lasts: Time,
+    },
+    LetIn {
+        machine: MachineIndex,
+    },
 }
 
 pub(crate) fn schedule(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
@@ -139,7 +182,8 @@ fn at_any_time(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
     }
     if plan.machines > 3 && dice.chance(300) {
         let machine = dice.index(plan.machines);
-        faults.push((dice.between(SECOND, plan.heal_at), Fault::Remove { machine }));
+        let removal = Fault::Members(MemberChange::Remove { machine });
+        faults.push((dice.between(SECOND, plan.heal_at), removal));
     }
     faults
 }
@@ -174,6 +218,13 @@ fn site_by_site(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
                 at += lease / 2;
                 continue;
             }
+            4 => {
+                // Cut off, and halted just as its lease is about to end.
+                let halted = at + lease * 3 / 4;
+                let times = if dice.chance(600) { 1 } else { dice.between(2, 40) };
+                faults.push((halted, Fault::Stutter { victim, times }));
+                faults.push((at, Fault::CutSite { victim, lasts }));
+            }
             _ => faults.push((at, Fault::CutSite { victim, lasts })),
         }
         at += lasts + dice.below(lease);
@@ -189,7 +240,7 @@ fn any(plan: &Plan, dice: &mut Dice) -> Fault {
     let lasts = dice.between(lease / 20, 3 * lease);
     let is_one_way = dice.chance(400);
     let by_ms = i64::try_from(dice.between(0, 20_000)).unwrap_or(0) - 10_000;
-    match dice.below(18) {
+    match dice.below(27) {
         0..=2 => Fault::Crash { victim, down: lasts, is_proven: true },
         3 => Fault::Crash { victim, down: lasts / 10, is_proven: true },
         4 => Fault::Crash { victim, down: lasts, is_proven: false },
@@ -202,6 +253,20 @@ fn any(plan: &Plan, dice: &mut Dice) -> Fault {
         13 | 14 => Fault::LeaderChange,
         15 => Fault::NoLeader { lasts: lasts / 2 },
         16 => Fault::Twin { machine, lasts, is_cut_off: dice.chance(300) },
+        17 => Fault::Members(MemberChange::Wipe { victim, down: lasts }),
+        18 => Fault::Split { ones: dice.between(1, 6), lasts },
+        19 => Fault::Stutter { victim, times: dice.between(5, 40) },
+        20 => Fault::Members(MemberChange::Fence { machine, lasts }),
+        // For as long as a deaf node's lease may last, and longer.
+        21 => Fault::Isolate {
+            victim: Victim::Machine(machine),
+            lasts: 3 * lease + 8 * SECOND,
+            with_engines: false,
+            is_one_way: true,
+        },
+        22 | 23 => Fault::EngineCrash { engine },
+        24 => Fault::SlowCommits { lasts },
+        25 => Fault::SlowApply { victim, lasts },
         _ => Fault::Drain { victim, down: lasts },
     }
 }

@@ -7,10 +7,13 @@ use crate::engine::Stage;
 use crate::event::{Event, MachineIndex, ProcessIndex};
 use crate::fault::{Fault, Victim};
 use crate::network::Place;
+use crate::plan::Class;
 use crate::world::World;
 
 /// How long a draining node is given before it stops.
 const DRAIN: Time = SECOND;
+/// One in so many effects is put off by a pause.
+const PAUSES_MIDWAY: u64 = 4_000;
 
 impl World {
     pub(crate) fn on_fault(&mut self, fault: &Fault) {
@@ -37,12 +40,13 @@ impl World {
             Fault::CutSite { victim, lasts } => self.cut_site(victim, lasts),
             Fault::CutEngines { victim, lasts } => {
                 if let Some(machine) = self.resolve(victim) {
-                    self.tally.count("fault node cut off from engines");
+                    self.tally.count("fault partition, node from engines");
                     self.cut_engines(machine, self.now + lasts);
                 }
             }
             Fault::CutEngine { engine, machine, lasts, is_one_way } => {
-                self.tally.count("fault engine cut off from a node");
+                let way = if is_one_way { ", one way" } else { "" };
+                self.tally.count(&format!("fault partition, engine from node{way}"));
                 let (engine, machine) = (Place::Engine(engine), Place::Machine(machine));
                 self.cuts.cut(machine, engine, self.now + lasts);
                 if !is_one_way {
@@ -59,12 +63,25 @@ impl World {
                 self.become_leaderless();
             }
             Fault::Twin { machine, lasts, is_cut_off } => self.twin(machine, lasts, is_cut_off),
-            Fault::Remove { machine } => self.remove(machine),
+            Fault::Members(change) => self.change_members(change),
+            Fault::Split { ones, lasts } => self.split(ones, lasts),
+            Fault::Stutter { victim, times } => self.stutter(victim, times),
+            Fault::EngineCrash { engine } => self.crash_engine(engine),
+            Fault::SlowCommits { lasts } => {
+                self.tally.count("fault commits late by seconds");
+                self.raft.stalled_until = self.now + lasts;
+            }
+            Fault::SlowApply { victim, lasts } => {
+                if let Some(machine) = self.resolve(victim) {
+                    self.tally.count("fault node applies the log late");
+                    self.machines[machine].applies_at = self.now + lasts;
+                }
+            }
             Fault::Entitle => self.entitle(),
         }
     }
 
-    fn resolve(&self, victim: Victim) -> Option<MachineIndex> {
+    pub(crate) fn resolve(&self, victim: Victim) -> Option<MachineIndex> {
         match victim {
             Victim::Machine(machine) => {
                 // The machine that now has the node id of the one that was drawn.
@@ -80,8 +97,10 @@ impl World {
         if self.machines[machine].process.is_none() {
             return;
         }
-        self.tally.count(if is_proven { "fault crash" } else { "fault crash, disk moved" });
+        let leads = self.raft.leader.is_some_and(|it| self.processes[it].machine == machine);
+        self.tally.count(if leads { "fault leader killed" } else { "fault node killed" });
         if !is_proven {
+            self.tally.count("fault node back without proof that its predecessor is gone");
             self.machines[machine].last_process = None;
         }
         self.crash(machine);
@@ -120,13 +139,29 @@ impl World {
         if self.processes[process].paused_until > self.now {
             return;
         }
-        self.tally.count("fault drained and restarted");
+        self.tally.count("fault node drained and restarted");
         let now = self.clock_of(process);
         self.processes[process].desk.drain(now);
         self.processes[process].is_draining = true;
         self.settle(process);
-        let fault = Fault::Crash { victim: Victim::Machine(machine), down, is_proven: true };
-        self.queue.push(self.now + DRAIN, Event::Fault(fault));
+        self.queue.push(self.now + DRAIN, Event::Stop { process, down });
+    }
+
+    /// A drained process gives up its lease and stops.
+    pub(crate) fn stop(&mut self, process: ProcessIndex, down: Time) {
+        let machine = self.processes[process].machine;
+        let now = self.clock_of(process);
+        let node = self.processes[process].node;
+        let closed = self.processes[process].desk.retire(now);
+        self.settle(process);
+        let leader = self.raft.leader.map(|leader| self.processes[leader].machine);
+        if let (Some(epoch), Some(leader)) = (closed, leader)
+            && self.is_connected(machine, leader)
+        {
+            self.append(vec![Command::Close { node, epoch }], None);
+        }
+        self.crash(machine);
+        self.queue.push(self.now + down, Event::Restart { machine });
     }
 
     fn pause(&mut self, victim: Victim, lasts: Time, is_suspended: bool) {
@@ -138,11 +173,25 @@ impl World {
         self.processes[process].paused_until = self.now + lasts;
         self.queue.push(self.now + lasts, Event::Resume { process });
         if is_suspended {
-            self.tally.count("fault steady clock stood still");
+            self.tally.count("fault machine frozen with its steady clock");
             self.machines[machine].clock.freeze(self.now, lasts);
         } else {
-            self.tally.count("fault pause");
+            self.tally.count("fault node paused");
         }
+    }
+
+    /// A pause between a decision and what follows from it.
+    pub(crate) fn pause_midway(&mut self, process: ProcessIndex) {
+        let is_calm = self.plan.class == Class::Single || self.is_healed;
+        if is_calm || self.is_paused(process) || self.dice.below(PAUSES_MIDWAY) > 0 {
+            return;
+        }
+        let lasts = self.dice.between(MS, 2 * self.plan.timings.lease_ms * MS);
+        self.tally.count("fault node paused in the middle of a step");
+        self.trace(|| format!("process {process} is paused in the middle of a step"));
+        self.processes[process].paused_until = self.now + lasts;
+        self.queue.push(self.now + lasts, Event::Resume { process });
+        self.look_at_health();
     }
 
     pub(crate) fn resume(&mut self, process: ProcessIndex) {
@@ -150,6 +199,13 @@ impl World {
         if resumed.paused_until > self.now {
             return;
         }
+        if resumed.is_running {
+            for effect in std::mem::take(&mut resumed.unfinished) {
+                self.perform(process, effect);
+            }
+            self.settle(process);
+        }
+        let resumed = &mut self.processes[process];
         // Which of them is looked at first is not said.
         let mut backlog = std::mem::take(&mut resumed.backlog);
         while !backlog.is_empty() {
@@ -162,9 +218,12 @@ impl World {
     fn isolate(&mut self, victim: Victim, lasts: Time, with_engines: bool, is_one_way: bool) {
         let Some(machine) = self.resolve(victim) else { return };
         let until = self.now + lasts;
-        let way = if is_one_way { "one way" } else { "both ways" };
-        self.tally.count(&format!("fault node isolated, {way}"));
         let is_outward = self.dice.chance(500);
+        self.tally.count(match (is_one_way, is_outward) {
+            (false, _) => "fault partition, both ways",
+            (true, true) => "fault partition, one way, node not heard",
+            (true, false) => "fault partition, one way, node deaf",
+        });
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
             let (one, other) = (Place::Machine(machine), Place::Machine(other));
             if !is_one_way || is_outward {
@@ -181,7 +240,7 @@ impl World {
 
     fn cut_site(&mut self, victim: Victim, lasts: Time) {
         let Some(machine) = self.resolve(victim) else { return };
-        self.tally.count("fault site cut off");
+        self.tally.count("fault partition, site with its engines");
         self.cut_around(machine, self.now + lasts);
     }
 
@@ -213,6 +272,33 @@ impl World {
         self.cuts.cut(other, one, until);
     }
 
+    fn split(&mut self, ones: u64, lasts: Time) {
+        let is_one = |machine: &usize| ones >> machine & 1 == 1;
+        let (ones, others): (Vec<usize>, Vec<usize>) =
+            (0..self.machines.len()).partition(|machine| is_one(machine));
+        if ones.is_empty() || others.is_empty() {
+            return;
+        }
+        self.tally.count("fault partition, cluster in two");
+        for one in &ones {
+            for other in &others {
+                let until = self.now + lasts;
+                self.cut_both_ways(Place::Machine(*one), Place::Machine(*other), until);
+            }
+        }
+    }
+
+    fn stutter(&mut self, victim: Victim, times: u64) {
+        let Some(machine) = self.resolve(victim) else { return };
+        self.tally.count("fault machine frozen again and again below the margin");
+        let victim = Victim::Machine(machine);
+        let halted = (self.plan.timings.margin_ms * MS * 9 / 10).max(MS);
+        for time in 0..times {
+            let fault = Fault::Suspend { victim, lasts: halted };
+            self.queue.push(self.now + time * 2 * halted, Event::Fault(fault));
+        }
+    }
+
     fn cut_engines(&mut self, machine: MachineIndex, until: Time) {
         for engine in 0..self.engines.len() {
             self.cut_both_ways(Place::Engine(engine), Place::Machine(machine), until);
@@ -240,27 +326,13 @@ impl World {
         self.queue.push(self.now + lasts, Event::Retire { machine: old });
     }
 
-    fn remove(&mut self, machine: MachineIndex) {
-        let members = self.members();
-        if members.len() < 4 || !members.contains(&machine) || self.raft.leader.is_none() {
-            return;
-        }
-        self.tally.count("fault node removed");
-        self.machines[machine].is_removed = true;
-        let node = self.machines[machine].node;
-        self.append(vec![Command::Remove { node }], None);
-        if self.raft.leader == self.machines[machine].process {
-            self.become_leaderless();
-        }
-    }
-
     fn entitle(&mut self) {
         if self.raft.leader.is_none() {
             let at = self.now + 200 * MS;
             self.queue.push(at, Event::Fault(Fault::Entitle));
             return;
         }
-        self.tally.count("entitlement replaced");
+        self.tally.count("fault entitlement replaced");
         let command = self.market.entitle(&mut self.dice);
         self.append(vec![command], None);
     }

@@ -3,6 +3,7 @@
 
 use crate::clock::{MS, SECOND, Time};
 use crate::event::{MachineIndex, ProcessIndex};
+use crate::network::Place;
 use crate::world::World;
 
 /// Since when a machine has been well, and why it was not before.
@@ -14,6 +15,8 @@ pub(crate) struct Health {
     ill_since: Time,
     ill_for: Time,
     why: &'static str,
+    /// Since when this leader has heard it and it has not heard the leader.
+    deaf: Option<(ProcessIndex, Time)>,
     /// When a message between it and another machine was lost or late.
     pub(crate) mishap_at: Option<Time>,
 }
@@ -28,6 +31,35 @@ impl World {
         for machine in 0..self.machines.len() {
             let ailment = self.ailment(machine);
             self.take_finding(machine, ailment);
+            self.check_deaf(machine);
+        }
+    }
+
+    /// A node that hears nothing must not hold units that it can't lend.
+    fn check_deaf(&mut self, machine: MachineIndex) {
+        let is_at_work = |leader: &ProcessIndex| {
+            self.has_majority(*leader)
+                && self.raft.stalled_until.max(self.applies_at(*leader)) <= self.now
+        };
+        let leader = self.raft.leader.filter(is_at_work);
+        let deaf_to = leader.filter(|leader| {
+            let (here, there) =
+                (Place::Machine(machine), Place::Machine(self.processes[*leader].machine));
+            self.cuts.is_cut(there, here, self.now) && !self.cuts.is_cut(here, there, self.now)
+        });
+        let known = self.machines[machine].health.deaf;
+        let Some(leader) = deaf_to else {
+            self.machines[machine].health.deaf = None;
+            return;
+        };
+        let (_, since) = known.filter(|(to, _)| *to == leader).unwrap_or((leader, self.now));
+        self.machines[machine].health.deaf = Some((leader, since));
+        // It counts as deaf after a lease, and its lease ends a lease after its last beat.
+        let longest = 2 * self.plan.timings.stretch(self.plan.timings.end_lease_after_ms()) * MS;
+        let node = self.machines[machine].node;
+        let lease = self.raft.reference.node(node).and_then(|node| node.lease.as_ref());
+        if self.now > since + longest + 2 * SECOND && lease.is_some_and(|lease| lease.live) {
+            self.violate(format!("node {node} is deaf, and its lease goes on"));
         }
     }
 
@@ -75,6 +107,9 @@ impl World {
         if same_id.filter(|other| other.process.is_some()).count() > 1 {
             return Err("two processes ran under one node id");
         }
+        if self.raft.reference.node(it.node).is_none_or(|node| node.fenced || node.removed) {
+            return Err("the node was fenced, or not admitted yet");
+        }
         let leader = self.raft.leader.filter(|leader| self.has_majority(*leader));
         let leader = leader.ok_or("no leader had a majority")?;
         let leads = self.processes[leader].lead.as_ref();
@@ -87,7 +122,17 @@ impl World {
         if self.processes[process].leader != Some(leader) {
             return Err("the node had not heard of the leader");
         }
+        if self.raft.stalled_until > self.now {
+            return Err("the log stood still");
+        }
+        if self.applies_at(leader).max(self.applies_at(process)) > self.now {
+            return Err("a node applied the log late");
+        }
         Ok(leader)
+    }
+
+    fn applies_at(&self, process: ProcessIndex) -> Time {
+        self.machines[self.processes[process].machine].applies_at
     }
 
     /// How long a machine needs to have a lease again after it was unwell for `ill_for`. A node

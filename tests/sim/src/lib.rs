@@ -12,15 +12,18 @@
 //! | `process`, `leader`, `wake` | a node: desk, replica and steward |
 //! | `engine`, `answers` | an honest engine |
 //! | `harm`, `probe` | faults as they happen; what must be there after the last one |
-//! | `checks`, `tally` | what must hold; how often what happened |
-//! | `mutation` | rules removed, to see that the simulator notices |
-//! | `market` | entitlements |
-//! | `runner` | many seeds on all cores |
+//! | `members`, `market` | who belongs to the cluster; entitlements |
+//! | `checks`, `lease_checks` | what must hold |
+//! | `excuse`, `health` | what may excuse a failed renewal |
+//! | `tally`, `known` | how often what happened, and what can |
+//! | `mutation`, `forgery` | rules removed, to see that the simulator notices |
+//! | `runner`, `results`, `bugs` | many seeds on all cores, and what they have shown |
 //!
 //! **Not simulated:** Raft itself (its guarantees are assumed), disks, wire formats, and the SDK
 //! (engines here follow the same rules, in their own code).
 
 mod answers;
+mod bugs;
 mod checks;
 mod clock;
 mod dice;
@@ -28,21 +31,27 @@ mod engine;
 mod event;
 mod excuse;
 mod fault;
+mod forgery;
 mod harm;
 mod health;
+mod known;
 mod leader;
+mod lease_checks;
 mod market;
+mod members;
 mod mutation;
 mod network;
 mod plan;
 mod probe;
 mod process;
 mod raft;
-pub mod runner;
+pub mod results;
+mod runner;
 mod tally;
 mod wake;
 mod world;
 
+pub use known::FREQUENT;
 pub use mutation::Mutation;
-pub use runner::{Report, Summary, run, run_many, run_mutated, run_traced};
+pub use runner::{Report, Summary, hunt, run, run_many, run_traced};
 pub use tally::Tally;

@@ -3,7 +3,7 @@
 //! | set | kind | home | features |
 //! |---|---|---|---|
 //! | `floating` | production | – | `asr.tier1`, `tts.chris` |
-//! | `second` | production | – | `asr.tier1` |
+//! | `second`, whose contract may end | production | – | `asr.tier1` |
 //! | `eastern` | production | `east` | `asr.tier1`, `cpa` |
 //! | `backup` | backup, standing by | – | `tts.anna` |
 //! | `ended` | production, contract over | – | `asr.tier4` |
@@ -24,6 +24,8 @@ pub(crate) struct Market {
     key: SigningKey,
     serial: u64,
     units_most: u64,
+    /// The contract of one set ends with the day on which the run begins.
+    is_last_day: bool,
 }
 
 const CLUSTER: ClusterId = ClusterId([0x5a; 16]);
@@ -33,7 +35,8 @@ const SITES: [&str; 2] = ["east", "west"];
 impl Market {
     pub(crate) fn new(plan: &Plan) -> Self {
         let key = SigningKey::from_bytes(&[7; 32]);
-        Self { key, serial: 0, units_most: plan.units_most }
+        let is_last_day = plan.midnight_at.is_some();
+        Self { key, serial: 0, units_most: plan.units_most, is_last_day }
     }
 
     pub(crate) fn site(&self, index: usize) -> SiteName {
@@ -92,6 +95,10 @@ impl Market {
             self.set("second", None, &["asr.tier1"], dice),
             self.set("eastern", Some("east"), &["asr.tier1", "cpa"], dice),
         ];
+        if self.is_last_day {
+            sets[1].contract_end = parsed("2026-11-25");
+            sets[1].maintenance_until = parsed("2026-11-25");
+        }
         // A set may vanish for a while.
         if self.serial > 1 && dice.chance(200) {
             sets.remove(dice.index(3));

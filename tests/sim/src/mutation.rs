@@ -1,5 +1,6 @@
 //! Rules of the design, removed one at a time at the machines' seams: a simulator that does not
-//! notice would prove nothing. No machine knows of this.
+//! notice would prove nothing. No machine knows of this. Those that forge what the machines say to
+//! each other are in `forgery`.
 
 use leasehold_core::id::ProcessId;
 use leasehold_core::ledger::command::Command;
@@ -9,46 +10,109 @@ use leasehold_core::time::{Now, Timings};
 use crate::event::ProcessIndex;
 use crate::world::World;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// Rule 1: the holder takes no account of clock rates and keeps no margin.
-    HolderTrustsItsClock,
+macro_rules! mutations {
+    ($($(#[doc = $story:literal])+ $mutation:ident = ($name:literal, $seed:literal),)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutation {
+            $($(#[doc = $story])+ $mutation,)+
+        }
+
+        impl Mutation {
+            pub const ALL: &[Mutation] = &[$(Mutation::$mutation),+];
+
+            /// The rule that is missing, in a few words.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Mutation::$mutation => $name,)+
+                }
+            }
+
+            /// What is wrong, in a sentence.
+            #[must_use]
+            pub fn story(self) -> &'static str {
+                match self {
+                    $(Mutation::$mutation => concat!($($story),+).trim_ascii(),)+
+                }
+            }
+
+            /// A seed that notices: it spares the tests the search of `leasehold-sim --mutations`.
+            /// What seeds stand for changes with the simulator and with `core`.
+            #[must_use]
+            pub fn known_seed(self) -> u64 {
+                match self {
+                    $(Mutation::$mutation => $seed,)+
+                }
+            }
+        }
+    };
+}
+
+mutations! {
+    /// Rule 1: the holder takes no account of clock rates.
+    HolderIgnoresDrift = ("no ρ at the node", 55),
+    /// Rule 1: the holder keeps no margin.
+    HolderKeepsNoMargin = ("no margin", 59),
     /// Rule 1: the holder counts from the answer to its beat instead of from its sending.
-    HolderCountsFromAnswer,
+    HolderCountsFromAnswer = ("count from receipt instead of send, at the node", 28),
+    /// Rule 1: the holder lends and renews on past the end of its lease.
+    HolderLendsOn = ("lend and renew past the lease", 3),
     /// Rule 2: whoever believes to lead acknowledges beats at once.
-    BeatsAcknowledgedFromMemory,
+    BeatsAcknowledgedFromMemory = ("acknowledge a beat from memory", 0),
     /// Rule 3: leases are ended after half their time.
-    LeaseEndedEarly,
+    LeaseEndedEarly = ("end a lease after half its time", 3),
     /// Rule 3: a freeze is no compare-and-set.
-    FreezeWithoutCompare,
+    FreezeWithoutCompare = ("freeze without compare-and-set", 142),
+    /// Rule 3: a leader counts from its election and not from its notes of beats.
+    TimersFromElection = ("timers from the leader's election instead of its own notes", 0),
     /// Rule 4: frozen units thaw without waiting for the checkouts under them.
-    ThawAtOnce,
+    ThawAtOnce = ("thaw without waiting for TTL", 0),
     /// Rule 5: the engine counts from the answer instead of from its sending.
-    EngineCountsFromAnswer,
+    EngineCountsFromAnswer = ("count from receipt instead of send, at the engine", 11),
     /// Rule 5: an answer that comes after the deadline revives the checkout.
-    EngineResurrects,
+    EngineResurrects = ("resurrection of a dead receipt", 87),
     /// Rule 5, ADR 7: the desk lends units again after its own TTL.
-    DeskHoldsForTtlOnly,
+    DeskHoldsForTtlOnly = ("no ρ in what a desk holds for an engine", 7),
+    /// Rule 5: the answer to a repeated request counts a full lifetime again.
+    RetryCountsAnew = ("a retry that counts a full TTL again", 626),
     /// Rule 6: a process claims that its predecessor is gone though it runs.
-    PredecessorDeclaredGone,
+    PredecessorDeclaredGone = ("a running predecessor declared gone", 7),
     /// Rule 6: nobody waits for a lease that may still run.
-    LapseAtOnce,
+    LapseAtOnce = ("no wait for a lease that may still run", 7),
+    /// Rule 6: a process that starts anew goes on in the epoch of its predecessor.
+    SameEpochAfterRestart = ("same epoch after restart", 2),
+    /// Rule 7: a receipt that is shown again moves units again.
+    ReclaimedTwice = ("reclaim the same receipt twice", 73),
+    /// Rule 7: units that moved with a checkout are free for any engine.
+    ReclaimedUnitsAreFree = ("a reclaimed unit that goes to another engine", 9),
+    /// Rule 8: a desk goes on lending from a pool that was cut.
+    CutIgnored = ("a shrunk entitlement ignored", 4),
+    /// §3a: beats of a node that hears no answers are committed.
+    DeafBeatsCommitted = ("beats of a deaf node committed", 290),
+    /// Conservation: a desk takes more than the ledger allots.
+    DrawnBeyondReserve = ("draw beyond the reserve", 0),
+    /// A desk that is asked for idle units gives back those in use as well.
+    UsedUnitsReturned = ("a recall that gives back units in use", 0),
+    /// Replication: an old snapshot is taken for the newest state.
+    StaleSnapshotRestored = ("an old snapshot installed as the newest", 2),
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 11] = [
-        Mutation::HolderTrustsItsClock,
-        Mutation::HolderCountsFromAnswer,
-        Mutation::BeatsAcknowledgedFromMemory,
-        Mutation::LeaseEndedEarly,
-        Mutation::FreezeWithoutCompare,
-        Mutation::ThawAtOnce,
-        Mutation::EngineCountsFromAnswer,
-        Mutation::EngineResurrects,
-        Mutation::DeskHoldsForTtlOnly,
-        Mutation::PredecessorDeclaredGone,
-        Mutation::LapseAtOnce,
-    ];
+    /// Whether a violation shows what is wrong, and is no mere consequence of how it was made so.
+    pub(crate) fn is_shown_by(self, violation: &str) -> bool {
+        let is_shown_in_use = matches!(
+            self,
+            Mutation::EngineCountsFromAnswer
+                | Mutation::SameEpochAfterRestart
+                | Mutation::EngineResurrects
+                | Mutation::DeskHoldsForTtlOnly
+                | Mutation::RetryCountsAnew
+                | Mutation::ReclaimedTwice
+                | Mutation::ReclaimedUnitsAreFree
+        );
+        let in_use = ["over-issue", "engines may use", "double use"];
+        !is_shown_in_use || in_use.iter().any(|it| violation.starts_with(it))
+    }
 }
 
 /// A mutated desk is given further catalogs between those of the ledger.
@@ -62,17 +126,22 @@ impl World {
     }
 
     /// The catalog as this run's desks get to see it.
-    pub(crate) fn mutated_catalog(&self, process: ProcessIndex, mut catalog: Catalog) -> Catalog {
+    pub(crate) fn mutated_catalog(&self, mut catalog: Catalog) -> Catalog {
         catalog.version = self.catalog_number(catalog.version);
         let timings = catalog.timings;
         match self.mutation {
-            Some(Mutation::HolderTrustsItsClock) => {
+            Some(Mutation::HolderIgnoresDrift) => {
                 let clock_drift_ppm = timings.clock_drift_ppm;
-                catalog.timings = Timings {
-                    // What lend_for_ms() takes off again.
-                    lease_ms: unshrunk(timings.lease_ms, clock_drift_ppm) + timings.margin_ms + 2,
-                    ..timings
-                };
+                // What lend_for_ms() takes off again.
+                let lease_ms = unshrunk(timings.lease_ms, clock_drift_ppm);
+                catalog.timings = Timings { lease_ms, ..timings };
+            }
+            Some(Mutation::HolderKeepsNoMargin) => {
+                let unkept_ms = unshrunk(timings.margin_ms, timings.clock_drift_ppm);
+                catalog.timings = Timings { lease_ms: timings.lease_ms + unkept_ms, ..timings };
+            }
+            Some(Mutation::HolderLendsOn) => {
+                catalog.timings = Timings { lease_ms: 2 * timings.lease_ms, ..timings };
             }
             Some(Mutation::DeskHoldsForTtlOnly) => {
                 catalog.timings = Timings {
@@ -83,7 +152,6 @@ impl World {
             }
             Some(_) | None => {}
         }
-        let _ = process;
         catalog
     }
 
@@ -120,6 +188,7 @@ impl World {
     pub(crate) fn mutate_after_steward_tick(&mut self, process: ProcessIndex) {
         let commands = match self.mutation {
             Some(Mutation::LeaseEndedEarly) => self.early_freezes(process),
+            Some(Mutation::TimersFromElection) => self.freezes_since_election(process),
             Some(Mutation::ThawAtOnce) => match self.frozen(process, FrozenLease::Ended) {
                 allotments if allotments.is_empty() => return,
                 allotments => vec![Command::Thaw { allotments }],
@@ -150,6 +219,17 @@ impl World {
             (at + lease_ms / 2 <= now).then_some(freeze)
         })
         .collect()
+    }
+
+    fn freezes_since_election(&self, process: ProcessIndex) -> Vec<Command> {
+        let now = self.clock_of(process).steady;
+        let it = &self.processes[process];
+        let wait_ms = self.plan.timings.end_lease_after_ms();
+        if it.lead.as_ref().is_none_or(|lead| lead.began + wait_ms > now) {
+            return Vec::new();
+        }
+        let live = it.replica.ledger.leases().filter(|(_, lease)| lease.live);
+        live.map(|(node, it)| Command::Freeze { node, epoch: it.epoch, seq: it.seq }).collect()
     }
 
     fn frozen(

@@ -114,18 +114,18 @@ impl World {
 
     fn send(&mut self, from: Place, to: Place, delay: (Time, Time), event: &Event) -> Fate {
         if self.cuts.is_cut(from, to, self.now) {
-            self.tally.count("message cut off");
+            self.tally.count("fault message cut off");
             return Fate::CutOff;
         }
         let mut fate = Fate::Delivered;
         let copies = if self.is_healed {
             1
         } else if self.dice.chance(self.plan.network.loss_per_mille) {
-            self.tally.count("message lost");
+            self.tally.count("fault message lost");
             fate = Fate::Lost;
             0
         } else if self.dice.chance(self.plan.network.duplicate_per_mille) {
-            self.tally.count("message sent twice");
+            self.tally.count("fault message sent twice");
             2
         } else {
             1
@@ -133,12 +133,17 @@ impl World {
         for _ in 0..copies {
             let mut at = self.now + self.dice.between(delay.0, delay.1);
             if !self.is_healed && self.dice.chance(self.plan.network.late_per_mille) {
-                self.tally.count("message late by seconds");
+                self.tally.count("fault message late by seconds");
                 fate = Fate::Late;
                 at += self.dice.below(12 * SECOND);
                 // What was sent before the healing is a fault, and ends with it.
                 at = at.min(self.plan.heal_at.max(self.now + delay.1));
             }
+            let newest = self.newest.entry((from, to)).or_default();
+            if at < *newest {
+                self.tally.count("fault message overtook another");
+            }
+            *newest = at.max(*newest);
             self.queue.push(at, event.clone());
         }
         fate

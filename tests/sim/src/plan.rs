@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<(Time, Fault)>,
     /// Units per feature line, at most: few make contention.
     pub(crate) units_most: u64,
+    /// When a new day begins and a contract ends, if one does.
+    pub(crate) midnight_at: Option<Time>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +56,9 @@ impl Plan {
             1 | 2 => Class::Wild,
             _ => Class::Hostile,
         };
-        let timings = timings(class, dice);
+        // Where messages are lost one at a time, a call must be able to wait for some of them.
+        let is_lossy = class == Class::Single && dice.chance(500);
+        let timings = timings(class, is_lossy || dice.chance(300), dice);
         let machines = match (class, dice.below(10)) {
             (Class::Single | Class::Hostile, _) => 3,
             (Class::Wild, 0) => 1,
@@ -73,10 +77,14 @@ impl Plan {
             sites: if dice.chance(300) { 1 } else { 2 },
             engines: usize::try_from(dice.between(5, 14)).unwrap_or(5),
             heal_at,
-            network: network(class, dice),
+            network: network(class, is_lossy, dice),
             faults: Vec::new(),
             units_most: if class == Class::Hostile { 4 } else { dice.between(3, 9) },
+            midnight_at: None,
         };
+        if class == Class::Wild && dice.chance(300) {
+            plan.midnight_at = Some(dice.below(heal_at));
+        }
         plan.faults = fault::schedule(&plan, dice);
         plan
     }
@@ -98,7 +106,7 @@ impl Plan {
 pub(crate) const CALL_DEADLINE: Time = 2 * SECOND;
 
 /// Mostly leases of seconds, so that a run of a minute sees many of them end; ρ up to its limit.
-fn timings(class: Class, dice: &mut Dice) -> Timings {
+fn timings(class: Class, is_patient: bool, dice: &mut Dice) -> Timings {
     let hostile = class == Class::Hostile;
     if !hostile && dice.chance(100) {
         return Timings::default();
@@ -111,17 +119,26 @@ fn timings(class: Class, dice: &mut Dice) -> Timings {
         heartbeat_ms: dice.between(150, 300),
         checkout_ttl_ms: 0,
         clock_drift_ppm,
-        margin_ms: dice.between(20, 100),
+        margin_ms: dice.between(20, if hostile { 600 } else { 100 }),
         election_max_ms: dice.between(100, 200),
     };
     // A call must outlive its node: the least that `Timings::validate` takes, and a little more.
     let needed_ms = (timings.stretch(lease_ms) + 2_000) * 3 / 2;
-    let checkout_ttl_ms = timings.stretch(needed_ms + needed_ms / 100) + dice.between(100, 1_000);
+    let patience_ms = if is_patient { PATIENCE_MS } else { 0 };
+    let checkout_ttl_ms =
+        timings.stretch(needed_ms + needed_ms / 100) + dice.between(100, 1_000) + patience_ms;
     Timings { checkout_ttl_ms, ..timings }
 }
 
-fn network(class: Class, dice: &mut Dice) -> NetworkPlan {
-    let wild = class == Class::Wild;
+/// What a patient run's checkouts last beyond the least: some attempts run into their deadline.
+const PATIENCE_MS: u64 = 15_000;
+
+fn network(class: Class, is_lossy: bool, dice: &mut Dice) -> NetworkPlan {
+    let most = |wild: u64, lossy: u64| match class {
+        Class::Wild => wild,
+        Class::Single if is_lossy => lossy,
+        Class::Single | Class::Hostile => 0,
+    };
     let slow = class == Class::Hostile && dice.chance(500);
     let is_wide = dice.chance(200);
     NetworkPlan {
@@ -131,9 +148,9 @@ fn network(class: Class, dice: &mut Dice) -> NetworkPlan {
             (false, false) => (MS / 2, 8 * MS),
         },
         engine_delay: (MS / 2, if slow { 800 * MS } else { 10 * MS }),
-        loss_per_mille: if wild { dice.below(80) } else { 0 },
-        duplicate_per_mille: if wild { dice.below(60) } else { 0 },
-        late_per_mille: if wild { dice.below(30) } else { 0 },
+        loss_per_mille: dice.below(most(80, 15) + 1),
+        duplicate_per_mille: dice.below(most(60, 30) + 1),
+        late_per_mille: dice.below(most(30, 5) + 1),
         commit_delay: if dice.chance(300) { (5 * MS, 200 * MS) } else { (2 * MS, 25 * MS) },
     }
 }

@@ -22,6 +22,7 @@ impl World {
     pub(crate) fn on_probe(&mut self, probe: Probe) {
         match probe {
             Probe::Heal => self.heal(),
+            Probe::LetAllIn => self.let_all_in(),
             Probe::Account => {
                 self.check_accounts();
                 self.queue.push(self.now, Event::Probe(Probe::AskForAll { pass: 0 }));
@@ -39,6 +40,7 @@ impl World {
         network.peer_delay = (MS / 2, network.peer_delay.1.min(40 * MS));
         network.engine_delay = (MS / 2, network.engine_delay.1.min(20 * MS));
         self.raft.no_leader_until = 0;
+        self.raft.stalled_until = 0;
         for machine in 0..self.machines.len() {
             if self.machines[machine].is_retired || self.machines[machine].is_removed {
                 self.crash(machine);
@@ -48,13 +50,15 @@ impl World {
                 self.append(vec![Command::Remove { node }], None);
             }
         }
+        self.let_all_in();
         for machine in &mut self.machines {
             machine.clock.thaw(self.now);
+            machine.applies_at = 0;
         }
         for process in 0..self.processes.len() {
             let paused = &mut self.processes[process];
             paused.paused_until = paused.paused_until.min(self.now);
-            if paused.is_draining {
+            if paused.is_draining && paused.is_running {
                 let machine = paused.machine;
                 if self.machines[machine].process == Some(process) {
                     self.crash(machine);
@@ -69,6 +73,28 @@ impl World {
             self.calm_engine(engine);
         }
         self.queue.push(self.now + self.plan.healing(), Event::Probe(Probe::Account));
+    }
+
+    /// The operator lets all fenced nodes in again, as soon as somebody leads. What was under way
+    /// to the contrary may still be committed, and what is appended may be lost: he looks again.
+    fn let_all_in(&mut self) {
+        if self.now < self.plan.heal_at + 5 * SECOND {
+            self.queue.push(self.now + SECOND / 2, Event::Probe(Probe::LetAllIn));
+        }
+        let ledger = &self.raft.reference;
+        let fenced = ledger.nodes().filter(|(_, node)| node.fenced && !node.removed);
+        let mut commands: Vec<Command> =
+            fenced.map(|(node, _)| Command::Unfence { node }).collect();
+        for machine in self.members() {
+            let at = &self.machines[machine];
+            if ledger.node(at.node).is_none() {
+                let (node, name) = (at.node, format!("node-{}", at.node));
+                commands.push(Command::Admit { node, site: at.site.clone(), name });
+            }
+        }
+        if !commands.is_empty() && self.raft.leader.is_some() {
+            self.append(commands, None);
+        }
     }
 
     fn ask_for_all(&mut self, pass: usize) {
@@ -115,6 +141,7 @@ impl World {
             }
             Stage::Idle { .. } | Stage::Asking(_) => {
                 self.violate("units are free, and nobody gets them".to_owned());
+                self.finish_pass(pass);
             }
         }
     }

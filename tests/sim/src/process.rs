@@ -16,6 +16,7 @@ use crate::event::{
     ProcessIndex, Question,
 };
 use crate::leader::Lead;
+use crate::mutation::Mutation;
 use crate::plan::CALL_DEADLINE;
 use crate::world::{World, shown};
 
@@ -29,6 +30,8 @@ pub(crate) struct Process {
     pub(crate) paused_until: Time,
     /// What arrived during the pause.
     pub(crate) backlog: Vec<Event>,
+    /// What it had decided, and had not done yet when it was paused.
+    pub(crate) unfinished: Vec<Effect>,
     pub(crate) is_draining: bool,
     pub(crate) replica: Replica,
     /// Entries of the log that were applied.
@@ -101,6 +104,7 @@ impl Process {
             is_running: true,
             paused_until: 0,
             backlog: Vec::new(),
+            unfinished: Vec::new(),
             is_draining: false,
             replica: Replica::default(),
             applied: 0,
@@ -222,6 +226,7 @@ impl World {
         if let Awaited::Beat { sent_at, .. } = awaited {
             self.mutate_before_beat_answer(process, sent_at);
         }
+        let answer = answer.map(|answer| self.mutated_answer(answer));
         let desk = &mut self.processes[process].desk;
         match (awaited, answer) {
             (Awaited::Open, Some(PeerAnswer::Open(answer))) => {
@@ -275,9 +280,16 @@ impl World {
     pub(crate) fn settle(&mut self, process: ProcessIndex) {
         loop {
             let effects = self.processes[process].desk.take_effects();
-            let is_done = effects.is_empty() && !self.perform_steward_effects(process);
+            let is_done = effects.is_empty()
+                && (self.is_paused(process) || !self.perform_steward_effects(process));
             for effect in effects {
-                self.perform(process, effect);
+                self.check_answer(process, &effect);
+                self.pause_midway(process);
+                if self.is_paused(process) {
+                    self.processes[process].unfinished.push(effect);
+                } else {
+                    self.perform(process, effect);
+                }
             }
             if is_done {
                 break;
@@ -287,7 +299,11 @@ impl World {
         self.set_wake(process);
     }
 
-    fn perform(&mut self, process: ProcessIndex, effect: Effect) {
+    pub(crate) fn is_paused(&self, process: ProcessIndex) -> bool {
+        self.processes[process].paused_until > self.now
+    }
+
+    pub(crate) fn perform(&mut self, process: ProcessIndex, effect: Effect) {
         let Process { node, id, gone, leader, .. } = self.processes[process];
         if !matches!(effect, Effect::Beat { .. } | Effect::Answer { .. }) {
             self.trace(|| format!("process {process}: {}", shown(&effect)));
@@ -306,6 +322,7 @@ impl World {
                 self.ask(process, leader, Question::Beat(request), awaited);
             }
             Effect::Operate(operation) => {
+                let operation = self.mutated_operation(operation);
                 let awaited =
                     Awaited::Operated { epoch: operation.epoch, number: operation.number };
                 self.processes[process].in_flight = Some((operation.epoch, operation.number));
@@ -353,6 +370,11 @@ impl World {
     fn written(&self, process: ProcessIndex, answer: Answer) -> EngineReply {
         let now = self.clock_of(process).steady;
         match answer {
+            Answer::Granted { receipt, life }
+                if self.mutation == Some(Mutation::RetryCountsAnew) && life.ttl_ms > 0 =>
+            {
+                EngineReply::Granted { receipt, valid_for_ms: life.ttl_ms }
+            }
             Answer::Granted { receipt, life } => {
                 EngineReply::Granted { receipt, valid_for_ms: life.left_ms(now) }
             }

@@ -1,5 +1,7 @@
 //! When a process is woken, and whether it answered in time.
 
+use leasehold_core::time::Moment;
+
 use crate::clock::MS;
 use crate::event::{Event, ProcessIndex};
 use crate::world::World;
@@ -15,6 +17,10 @@ impl World {
         let mut moment = asked.desk.next_wake();
         if let Some(lead) = &asked.lead {
             moment = moment.min(lead.steward.next_wake());
+        }
+        if moment == Moment(u64::MAX) {
+            // A retired desk has nothing more to do.
+            return;
         }
         // Timers have a resolution of a millisecond.
         let at = self.machines[machine].clock.when(moment, now).max(now + MS);
@@ -46,6 +52,7 @@ impl World {
         self.tick_steward(process);
         self.settle(process);
         if is_ticked {
+            self.check_book(process);
             self.check_tickets(process);
         }
     }

@@ -1,23 +1,25 @@
 //! One run: everything there is, and the loop over its events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold_core::desk::DeskConfig;
 use leasehold_core::entitlement::Date;
-use leasehold_core::id::{CheckoutId, FeatureId, NodeId, ProcessId, SiteName};
+use leasehold_core::id::{
+    AllotmentId, CheckoutId, Epoch, FeatureId, NodeId, PoolId, ProcessId, SiteName,
+};
 use leasehold_core::ledger::Ledger;
 use leasehold_core::receipt::ReceiptKey;
 use leasehold_core::time::Moment;
 
-use crate::clock::{LocalClock, MS, SECOND, Time};
+use crate::clock::{LocalClock, MS, NOON_TO_MIDNIGHT_MS, SECOND, Time};
 use crate::dice::Dice;
 use crate::engine::{Engine, Stage};
 use crate::event::{CallId, EngineIndex, Event, MachineIndex, Probe, ProcessIndex, Queue};
 use crate::health::Health;
 use crate::market::Market;
 use crate::mutation::Mutation;
-use crate::network::Cuts;
-use crate::plan::Plan;
+use crate::network::{Cuts, Place};
+use crate::plan::{Class, Plan};
 use crate::process::Process;
 use crate::raft::Raft;
 use crate::tally::Tally;
@@ -34,6 +36,8 @@ pub(crate) struct World {
     pub(crate) processes: Vec<Process>,
     pub(crate) engines: Vec<Engine>,
     pub(crate) cuts: Cuts,
+    /// When the newest message from one place to another arrives.
+    pub(crate) newest: BTreeMap<(Place, Place), Time>,
     pub(crate) is_healed: bool,
     pub(crate) market: Market,
     pub(crate) features: Vec<FeatureId>,
@@ -42,12 +46,23 @@ pub(crate) struct World {
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) mutation: Option<Mutation>,
     pub(crate) forged_catalogs: u64,
+    /// Names under which a mutated ledger knows checkouts.
+    pub(crate) aliases: BTreeMap<CheckoutId, CheckoutId>,
+    pub(crate) old_snapshot: Option<Ledger>,
     pub(crate) violation: Option<String>,
     /// Lines of the trace, if one is kept.
     pub(crate) lines: Option<Vec<String>>,
     pub(crate) losses: Vec<String>,
+    /// The most units of a pool in use beyond those lent out.
+    pub(crate) over_issued: u64,
     /// When a checkout last moved, in the ledger.
     pub(crate) moved_at: BTreeMap<CheckoutId, Time>,
+    /// What was taken out of which allotment, for whom.
+    pub(crate) reclaimed: BTreeSet<(CheckoutId, AllotmentId)>,
+    /// Epochs whose leases the ledger knows to be over.
+    pub(crate) over: BTreeSet<Epoch>,
+    /// Since when a pool has been lent beyond its units.
+    pub(crate) cut_since: BTreeMap<PoolId, Time>,
     /// When frozen units could last be reclaimed that could not before.
     pub(crate) settled_at: Time,
     pub(crate) is_finished: bool,
@@ -67,11 +82,10 @@ pub(crate) struct Machine {
     /// Another machine has taken over its node id.
     pub(crate) is_retired: bool,
     pub(crate) is_removed: bool,
+    /// It applies nothing before.
+    pub(crate) applies_at: Time,
     pub(crate) health: Health,
 }
-
-/// How the report of a unit lent twice begins.
-pub(crate) const OVER_ISSUE: &str = "over-issue";
 
 impl World {
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Self {
@@ -88,6 +102,7 @@ impl World {
             processes: Vec::new(),
             engines: Vec::new(),
             cuts: Cuts::default(),
+            newest: BTreeMap::new(),
             is_healed: false,
             features: market.features(),
             vain_features: market.vain_features(),
@@ -96,10 +111,16 @@ impl World {
             market,
             mutation,
             forged_catalogs: 0,
+            aliases: BTreeMap::new(),
+            old_snapshot: None,
             violation: None,
             lines: is_traced.then(Vec::new),
             losses: Vec::new(),
+            over_issued: 0,
             moved_at: BTreeMap::new(),
+            reclaimed: BTreeSet::new(),
+            over: BTreeSet::new(),
+            cut_since: BTreeMap::new(),
             settled_at: 0,
             is_finished: false,
             last_call: 0,
@@ -134,7 +155,11 @@ impl World {
 
     pub(crate) fn add_machine(&mut self, node: NodeId, site: SiteName) -> MachineIndex {
         let limit = i64::try_from(self.plan.timings.clock_drift_ppm).unwrap_or(0);
-        let clock = self.draw_clock(limit);
+        let mut clock = self.draw_clock(limit);
+        if let Some(at) = self.plan.midnight_at {
+            let early_ms = NOON_TO_MIDNIGHT_MS.saturating_sub(at / MS);
+            clock.step_wall(i64::try_from(early_ms).unwrap_or(0));
+        }
         self.machines.push(Machine {
             node,
             site,
@@ -144,6 +169,7 @@ impl World {
             last_process: None,
             is_retired: false,
             is_removed: false,
+            applies_at: 0,
             health: Health::default(),
         });
         self.machines.len() - 1
@@ -157,6 +183,11 @@ impl World {
             (true, true) => -limit_ppm,
             (true, false) => limit_ppm,
         };
+        match rate_ppm {
+            it if it >= limit_ppm => self.tally.count("fault clock as fast as may be"),
+            it if it <= -limit_ppm => self.tally.count("fault clock as slow as may be"),
+            _ => {}
+        }
         LocalClock::new(rate_ppm, self.dice.below(1_000_000 * SECOND))
     }
 
@@ -180,6 +211,7 @@ impl World {
             wake_at: None,
             lapsed: None,
             is_done: engine == self.plan.engines,
+            is_tardy: self.plan.class != Class::Single && self.dice.chance(200),
             mishap_at: None,
         });
         self.set_engine_wake(engine);
@@ -252,6 +284,7 @@ impl World {
             | Event::ProcessWake { process }
             | Event::Apply { process, .. }
             | Event::DeskLooks { process }
+            | Event::Stop { process, .. }
             | Event::Proposed { process, .. } => Some(*process),
             Event::AtEngine { .. }
             | Event::EngineCallOver { .. }
@@ -304,6 +337,10 @@ impl World {
                 self.on_fault(&fault);
                 self.look_at_health();
             }
+            Event::Stop { process, down } => {
+                self.stop(process, down);
+                self.look_at_health();
+            }
             Event::Restart { machine } => self.on_restart(machine),
             Event::Retire { machine } => self.crash(machine),
             Event::Probe(probe) => self.on_probe(probe),
@@ -311,12 +348,10 @@ impl World {
     }
 
     pub(crate) fn violate(&mut self, what: String) {
-        self.trace(|| format!("VIOLATION {what}"));
-        if self.mutation.is_some() && !what.starts_with(OVER_ISSUE) {
-            // A mutation may break more than safety; only that is looked for.
-            self.is_finished = true;
+        if self.mutation.is_some_and(|mutation| !mutation.is_shown_by(&what)) {
             return;
         }
+        self.trace(|| format!("VIOLATION {what}"));
         self.violation.get_or_insert(what);
     }
 

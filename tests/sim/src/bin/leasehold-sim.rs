@@ -1,72 +1,159 @@
-//! Replays seeds: `leasehold-sim --seeds 0..2000`, `leasehold-sim --seed 7 --trace`.
+//! Runs seeds, replays one, looks for seeds that notice a missing rule; writes what came of it.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use leasehold_sim::{run_many, run_traced};
+use anyhow::Result;
+use leasehold_sim::{Mutation, Summary, hunt, results, run_many, run_traced};
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match Wish::parse(&arguments) {
-        Some(wish) => perform(&wish),
-        None => writeln!(io::stderr(), "{USAGE}").map(|()| ExitCode::from(2)),
-    };
-    // A reader that closed the pipe has seen enough.
-    result.unwrap_or(ExitCode::FAILURE)
-}
+const USAGE: &str = "usage:
+  leasehold-sim --seeds FIRST..END [--results FILE]
+  leasehold-sim --seed NUMBER [--trace] [--without RULE]
+  leasehold-sim --mutations [--results FILE]
+RULE is a number of the list that `leasehold-sim --mutations` prints.";
 
-const USAGE: &str = "usage: leasehold-sim --seeds FIRST..END | --seed NUMBER [--trace]";
+/// A mutation that lives on for so many seeds has survived.
+const SEEDS_MAX: u64 = 2_000;
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 enum Wish {
-    One { seed: u64, is_traced: bool },
-    Many { first: u64, end: u64 },
+    One { seed: u64, is_traced: bool, without: Option<Mutation> },
+    Many { first: u64, end: u64, results: Option<PathBuf> },
+    Mutations { results: Option<PathBuf> },
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match Wish::parse(&arguments) {
+        Some(Wish::One { seed, is_traced, without }) => replay(seed, is_traced, without),
+        Some(Wish::Many { first, end, results }) => run_range(first, end, results.as_deref()),
+        Some(Wish::Mutations { results }) => hunt_all(results.as_deref()),
+        None => {
+            writeln!(io::stderr(), "{USAGE}")?;
+            Ok(ExitCode::from(2))
+        }
+    }
 }
 
 impl Wish {
-    fn parse(arguments: &[String]) -> Option<Self> {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        match arguments[..] {
-            ["--seed", seed] => Some(Self::One { seed: seed.parse().ok()?, is_traced: false }),
-            ["--seed", seed, "--trace"] => {
-                Some(Self::One { seed: seed.parse().ok()?, is_traced: true })
+    fn parse(arguments: &[&str]) -> Option<Self> {
+        match arguments {
+            ["--seed", seed, rest @ ..] => {
+                let is_traced = rest.first() == Some(&"--trace");
+                let without = match rest.get(usize::from(is_traced)..)? {
+                    [] => None,
+                    ["--without", rule] => {
+                        Some(*Mutation::ALL.get(rule.parse::<usize>().ok()?.checked_sub(1)?)?)
+                    }
+                    _ => return None,
+                };
+                Some(Self::One { seed: seed.parse().ok()?, is_traced, without })
             }
-            ["--seeds", range] => {
+            ["--seeds", range, rest @ ..] => {
                 let (first, end) = range.split_once("..")?;
-                Some(Self::Many { first: first.parse().ok()?, end: end.parse().ok()? })
+                let results = results_file(rest)?;
+                Some(Self::Many { first: first.parse().ok()?, end: end.parse().ok()?, results })
             }
+            ["--mutations", rest @ ..] => Some(Self::Mutations { results: results_file(rest)? }),
             _ => None,
         }
     }
 }
 
-fn perform(wish: &Wish) -> io::Result<ExitCode> {
+fn results_file(arguments: &[&str]) -> Option<Option<PathBuf>> {
+    match arguments {
+        [] => Some(None),
+        ["--results", file] => Some(Some(PathBuf::from(file))),
+        _ => None,
+    }
+}
+
+fn replay(seed: u64, is_traced: bool, without: Option<Mutation>) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
-    let (tally, failures) = match *wish {
-        Wish::One { seed, is_traced } => {
-            let report = run_traced(seed, None);
-            if is_traced {
-                for line in &report.trace {
-                    writeln!(out, "{line}")?;
-                }
-            }
-            for loss in &report.losses {
-                writeln!(out, "lost: {loss}")?;
-            }
-            let failed = report.violation.is_some();
-            (report.tally.clone(), if failed { vec![report] } else { Vec::new() })
+    let report = run_traced(seed, without);
+    if is_traced {
+        for line in &report.trace {
+            writeln!(out, "{line}")?;
         }
-        Wish::Many { first, end } => {
-            let summary = run_many(first..end);
-            writeln!(out, "{} seeds", summary.seeds)?;
-            (summary.tally, summary.failures)
-        }
-    };
-    for (what, times) in tally.iter() {
+    }
+    for loss in &report.losses {
+        writeln!(out, "lost: {loss}")?;
+    }
+    for (what, times) in report.tally.iter() {
         writeln!(out, "{times:>10}  {what}")?;
     }
-    for report in &failures {
-        let violation = report.violation.as_deref().unwrap_or_default();
-        writeln!(out, "seed {}: {violation}", report.seed)?;
+    if report.violation.is_none() {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    writeln!(out, "{}", report.story())?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn run_range(first: u64, end: u64, file: Option<&Path>) -> Result<ExitCode> {
+    let began = Instant::now();
+    let told = Mutex::new(began);
+    let count = end.saturating_sub(first);
+    let summary = run_many(first..end, &|done, failed| {
+        let Ok(mut told) = told.try_lock() else { return };
+        if told.elapsed() < PROGRESS_EVERY {
+            return;
+        }
+        *told = Instant::now();
+        let left = began.elapsed().as_secs() * (count - done) / done;
+        // Nobody may be listening.
+        let _ = writeln!(
+            io::stderr(),
+            "{done} of {count} seeds, {failed} of them failed, {left} s left"
+        );
+    });
+    if let Some(file) = file {
+        let command = format!(
+            "cargo run -p leasehold-sim -- --seeds {first}..{end} --results {}",
+            file.display()
+        );
+        results::simulation(&summary, &command, began.elapsed()).write(file)?;
+    }
+    print(&summary)
+}
+
+fn print(summary: &Summary) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for (what, times) in summary.tally.iter() {
+        writeln!(out, "{times:>10}  {what}")?;
+    }
+    for report in &summary.failures {
+        writeln!(out, "{}", report.story())?;
+    }
+    let (seeds, failed) = (summary.seeds, summary.failures.len());
+    writeln!(out, "{seeds} seeds, {failed} of them failed")?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
+    let began = Instant::now();
+    let mut found = Vec::new();
+    let mut out = io::stdout().lock();
+    for (index, mutation) in Mutation::ALL.iter().enumerate() {
+        let report = hunt(*mutation, SEEDS_MAX);
+        let (number, name) = (index + 1, mutation.name());
+        match &report {
+            Some(report) => {
+                let violation = report.violation.as_deref().unwrap_or_default();
+                writeln!(out, "{number:>2} {name}: seed {}: {violation}", report.seed)?;
+            }
+            None => writeln!(out, "{number:>2} {name}: SURVIVED {SEEDS_MAX} seeds")?,
+        }
+        found.push((*mutation, report));
+    }
+    if let Some(file) = file {
+        let command =
+            format!("cargo run -p leasehold-sim -- --mutations --results {}", file.display());
+        results::mutations(&found, SEEDS_MAX, &command, began.elapsed()).write(file)?;
+    }
+    let all_caught = found.iter().all(|(_, report)| report.is_some());
+    Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

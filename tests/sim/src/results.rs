@@ -1,0 +1,126 @@
+//! What runs have shown, as the files that docs/proof.md is made of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leasehold_proof::{Bug, Mutation as Caught, Results};
+
+use crate::bugs::BUGS;
+use crate::clock::SECOND;
+use crate::known::{FREQUENT, RARE};
+use crate::mutation::Mutation;
+use crate::runner::{Report, Summary};
+
+const FAULT: &str = "fault ";
+/// How a violation begins by which a running call was lost that the design promises to keep.
+const LOST: &str = "a running call was lost";
+const LOST_TO_ONE_FAULT: &str = "running calls were lost";
+
+const CHECKS: [&str; 15] = [
+    "units in valid checkouts <= units lent, in true time, after each grant, renewal and commit",
+    "per pool reserve + live + frozen = entitled units, after every command",
+    "only an entitlement makes a reserve negative",
+    "what engines may still use of a desk's units, the desk counts as lent",
+    "a desk has lent no more than what the ledger allots to it",
+    "nobody lends, or would lend, under a lease that the ledger knows to be over",
+    "nothing thaws under a checkout that its engine may still use",
+    "no units are reclaimed twice for one checkout",
+    "epochs, beats, operations and entitlement serials only rise",
+    "every process applies each entry with the same outcome, and its ledger equals its peers'",
+    "a pool that ended or was cut is lent from no more at a node that must have heard",
+    "a failed renewal and a lost call have an excuse in true time; with one fault at a time no call \
+     is lost",
+    "every question is answered within its wait, and no desk asks to be woken without end",
+    "a node that hears nothing loses its lease",
+    "T + TTL + 2 s and an election after the last fault nothing is frozen, what desks count as lent \
+     is in use, and every other unit can be drawn from any site that may",
+];
+
+const NOT_COVERED: [&str; 7] = [
+    "Raft itself, its elections and its changes of voters: what it guarantees is assumed",
+    "disks: a machine keeps what it applied, or a snapshot before it, or loses all",
+    "wire formats, TLS, the SDK and the actors: real processes show them",
+    "autonomy and backup sets beyond standby: core does not act on them yet",
+    "contact deadlines and lapses: core does not have them yet",
+    "clock rates beyond what is configured, and a hypervisor that freezes the wall clock as well",
+    "restoring a disk or a whole cluster from a backup",
+];
+
+/// What many seeds have shown.
+#[must_use]
+pub fn simulation(summary: &Summary, command: &str, took: Duration) -> Results {
+    let mut faults: BTreeMap<String, u64> = BTreeMap::new();
+    let mut transitions = faults.clone();
+    let known = FREQUENT.into_iter().chain(RARE).map(|what| (what, 0));
+    for (what, times) in known.chain(summary.tally.iter()) {
+        match what.strip_prefix(FAULT) {
+            Some(fault) => *faults.entry(fault.to_owned()).or_default() += times,
+            None => *transitions.entry(what.to_owned()).or_default() += times,
+        }
+    }
+    let violations: Vec<&str> =
+        summary.failures.iter().filter_map(|report| report.violation.as_deref()).collect();
+    let is_loss = |it: &&&str| it.starts_with(LOST) || it.starts_with(LOST_TO_ONE_FAULT);
+    Results {
+        volume: volume(summary),
+        faults,
+        transitions,
+        checks: CHECKS.map(str::to_owned).to_vec(),
+        violations: violations.len() as u64,
+        over_issued_units: summary.over_issued,
+        lost_calls: violations.iter().filter(is_loss).count() as u64,
+        bugs: BUGS.iter().map(bug).collect(),
+        not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
+        ..Results::of("simulation", command, took)
+    }
+}
+
+fn volume(summary: &Summary) -> BTreeMap<String, u64> {
+    let tally = |what| summary.tally.get(what);
+    BTreeMap::from([
+        ("seeds".to_owned(), summary.seeds),
+        ("simulated hours".to_owned(), summary.lasted / SECOND / 3_600),
+        ("calls begun".to_owned(), tally("call begun")),
+        ("renewals".to_owned(), tally("renewed")),
+    ])
+}
+
+fn bug(bug: &crate::bugs::Bug) -> Bug {
+    Bug { name: bug.name.to_owned(), test: bug.test.to_owned(), story: bug.story.to_owned() }
+}
+
+/// Which seed noticed each mutation, if one did.
+#[must_use]
+pub fn mutations(
+    found: &[(Mutation, Option<Report>)],
+    seeds_max: u64,
+    command: &str,
+    took: Duration,
+) -> Results {
+    let caught = |(mutation, report): &(Mutation, Option<Report>)| {
+        let by = report.as_ref().map(|report| {
+            format!("seed {}: {}", report.seed, report.violation.as_deref().unwrap_or_default())
+        });
+        Caught {
+            name: mutation.name().to_owned(),
+            caught: by.is_some(),
+            seeds: report.as_ref().map_or(seeds_max, |report| report.seed + 1),
+            by: by.unwrap_or_default(),
+        }
+    };
+    let mutations: Vec<Caught> = found.iter().map(caught).collect();
+    let seeds = mutations.iter().map(|it| it.seeds).sum();
+    Results {
+        volume: BTreeMap::from([("seeds".to_owned(), seeds)]),
+        checks: vec![
+            "each rule, removed alone, is noticed by a check of the simulation".to_owned(),
+        ],
+        mutations,
+        not_covered: vec![
+            "rules are removed where machines are joined; what is wrong within one is shown by the \
+             tests of core"
+                .to_owned(),
+        ],
+        ..Results::of("mutations", command, took)
+    }
+}
