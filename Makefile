@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test sim lint
+.PHONY: help demo build test sim model proof lint
 
 # Where rustup puts cargo; the shells of services and containers often lack it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -40,6 +40,15 @@ test: ## Run every test, as CI does
 sim: ## Run the simulator alone, on all cores (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build
 	$(STAGE) "simulator, $(SEEDS) seeds" $(CARGO) run --locked --package leasehold-sim -- --seeds 0..$(SEEDS)
+
+model: ## Check every state of the small model, with wide bounds, and note the results
+	$(STAGE) "tools" scripts/setup build
+	$(STAGE) "exhaustive model" $(CARGO) run --locked --package leasehold-model -- \
+		--large --results docs/proof/results/model.json
+
+proof: ## Write docs/proof.md from docs/proof
+	$(STAGE) "tools" scripts/setup build
+	$(STAGE) "docs/proof.md" $(CARGO) run --locked --quiet --package leasehold-proof
 
 lint: ## Formatting, clippy, crate arrows, docs, dependencies: all without a warning
 	$(STAGE) "tools" scripts/setup lint

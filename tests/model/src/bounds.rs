@@ -53,13 +53,23 @@ const FIRST_FAILS: Bounds =
     Bounds { name: "", drawn: [2, 0], is_second_steady: true, first_leader: 0, budget: NOTHING };
 
 impl Bounds {
-    /// Bounds that are small enough for every run of the tests, and each about something else.
+    /// Each about something else, and a minute for all.
     pub const ALL: [Bounds; 6] = [
         Bounds::SILENCE,
         Bounds::CUT,
         Bounds::DEATH,
         Bounds::FENCE,
         Bounds::CHANGE,
+        Bounds::TWO_DEATHS,
+    ];
+
+    /// The same with a little less of something: seconds for all, for every run of the tests.
+    pub const QUICK: [Bounds; 6] = [
+        Bounds { budget: Budget { grants: 1, ..Bounds::SILENCE.budget }, ..Bounds::SILENCE },
+        Bounds { budget: Budget { draws: 0, ..Bounds::CUT.budget }, ..Bounds::CUT },
+        Bounds { budget: Budget { grants: 1, ..Bounds::DEATH.budget }, ..Bounds::DEATH },
+        Bounds { budget: Budget { grants: 1, ..Bounds::FENCE.budget }, ..Bounds::FENCE },
+        Bounds { budget: Budget { shows: 2, ..Bounds::CHANGE.budget }, ..Bounds::CHANGE },
         Bounds::TWO_DEATHS,
     ];
 

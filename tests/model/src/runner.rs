@@ -76,15 +76,13 @@ pub fn results(command: &str, checked: &[Checked], refuted: &[(Mutation, Checked
     let took = checked.iter().map(|it| it.took).sum();
     let mut results = Results::of("model", command, took);
     for it in checked {
-        let what = format!("states, {}", it.bounds);
-        results.volume.insert(what, it.unique_states);
         *results.volume.entry("states".to_owned()).or_default() += it.unique_states;
-        *results.volume.entry("steps".to_owned()).or_default() += it.states;
-        let depth = results.volume.entry("depth".to_owned()).or_default();
+        *results.volume.entry("steps taken".to_owned()).or_default() += it.states;
+        let depth = results.volume.entry("steps deep".to_owned()).or_default();
         *depth = it.depth.max(*depth);
         for (what, occurs) in &it.occurs {
-            let times = results.transitions.entry((*what).to_owned()).or_default();
-            *times += u64::from(*occurs);
+            let what = format!("state in which {what} (bounds that have one)");
+            *results.transitions.entry(what).or_default() += u64::from(*occurs);
         }
         results.violations += it.broken.len() as u64;
         for (transition, times) in &it.transitions {
