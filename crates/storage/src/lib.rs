@@ -6,6 +6,7 @@
 //!                  process        which process used the directory last
 //!                  log/           RocksDB: log entries, vote, committed (one write-ahead log)
 //!                  durable-tail   how far the log is known to be on disk
+//!                  durable-mark   the same, newer: written with each sync, never synced itself
 //!                  snapshots/     whole files, the newest two
 //! ```
 //!

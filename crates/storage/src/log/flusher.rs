@@ -12,7 +12,7 @@ use rocksdb::DB;
 
 use super::OnDurable;
 use super::pulse::Pulse;
-use super::tail::{self, DurableTail};
+use super::tail::{self, DurableTail, Mark};
 use crate::error::StorageError;
 
 /// A write that waits for the disk.
@@ -26,6 +26,7 @@ pub(super) struct Flusher {
     pub(super) db: Arc<DB>,
     /// The data directory.
     pub(super) directory: PathBuf,
+    pub(super) mark: Mark,
     pub(super) requests: Receiver<Waiting>,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -54,9 +55,9 @@ impl Flusher {
     /// Syncs, and completes, `first` and all that wait behind it.
     fn flush(&self, first: Waiting, durable: DurableTail) -> DurableTail {
         let group: Vec<Waiting> = std::iter::once(first).chain(self.requests.try_iter()).collect();
-        let result = self.sync();
         // Writes are numbered in the order of the queue: the last one is the furthest.
         let reached = group.last().map_or(durable, |waiting| waiting.reached);
+        let result = self.sync(reached);
         for waiting in group {
             (waiting.on_durable)(result.clone());
         }
@@ -64,17 +65,18 @@ impl Flusher {
     }
 
     /// After the first failure nothing is on disk for sure, whatever later syncs say.
-    fn sync(&self) -> Result<(), StorageError> {
+    fn sync(&self, reached: DurableTail) -> Result<(), StorageError> {
         self.pulse.check()?;
         self.pulse.begin_sync();
         let started = Instant::now();
-        let result = self.db.flush_wal(true);
+        let synced = self.db.flush_wal(true);
         metrics::histogram!("leasehold_disk_wal_fsync_duration_seconds").record(started.elapsed());
+        let log = self.directory.join("log");
+        let synced = synced.map_err(|error| StorageError::rocksdb(&log, "syncing the log", error));
+        // Before anybody is told, so that no write that was acknowledged is lost unnoticed.
+        let marked = synced.and_then(|()| self.mark.set(reached));
         self.pulse.end_sync();
-        result.map_err(|error| {
-            let path = self.directory.join("log");
-            self.pulse.fail(StorageError::rocksdb(&path, "syncing the log", error))
-        })
+        marked.map_err(|error| self.pulse.fail(error))
     }
 
     fn save_tail(&self, saved: DurableTail, durable: DurableTail) -> DurableTail {

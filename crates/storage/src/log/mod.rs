@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use self::database::{COMMITTED, PURGED, VOTE, WRITES};
 use self::flusher::{Flusher, Waiting};
 use self::pulse::Pulse;
-use self::tail::DurableTail;
+use self::tail::{DurableTail, Mark};
 use crate::error::StorageError;
 use crate::lock::DirectoryLock;
 
@@ -88,6 +88,7 @@ impl LogStore {
         let flusher = Flusher {
             db: Arc::clone(&db),
             directory: directory.to_owned(),
+            mark: Mark::open(directory)?,
             requests,
             pulse: Arc::clone(&pulse),
         };
