@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::error::{FatalError, InitializeError, StartError};
 use crate::log::LogAdapter;
 use crate::machine::{Machine, MachineAdapter};
-use crate::peers::{Connect, Network, RaftService, Route, server};
+use crate::peers::{Connect, Majority, Network, RaftService, Route, server};
 use crate::types::{Peer, Raft};
 use crate::watchdog::{Leadership, Metrics, MetricsReceiver, Watchdog};
 
@@ -81,7 +81,8 @@ impl Consensus {
         connect: Connect,
     ) -> Result<Self, StartError> {
         let raft_config = Arc::new(config.to_openraft()?);
-        let silence_max = ELECTIONS_OF_SILENCE * Duration::from_millis(config.election_max_ms);
+        let election_max = Duration::from_millis(config.election_max_ms);
+        let silence_max = ELECTIONS_OF_SILENCE * election_max;
         if directory.node() != config.node {
             let (configured, stamped) = (config.node, directory.node());
             return Err(StartError::OtherNode { configured, stamped });
@@ -94,10 +95,11 @@ impl Consensus {
         let route = Route { node: config.node, cluster: cluster.subscribe() };
         let adapter =
             MachineAdapter::new(Arc::clone(&machine), snapshots, log.clone(), open.token());
+        let majority = Majority::new(election_max);
         let raft = Raft::build(
             config.node.0,
             raft_config,
-            Network::new(route, connect),
+            Network::new(route, connect, majority.clone()),
             LogAdapter::new(log.clone(), open.token()),
             adapter,
         )
@@ -126,6 +128,7 @@ impl Consensus {
             open,
             raft,
         };
+        majority.observe(inner.raft.metrics());
         inner.raft.run();
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -23,6 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::contact::{Contact, Kind};
+use super::majority::Majority;
 use super::{CHUNK_BYTES, Connect, Description, MESSAGE_BYTES_MAX, Route};
 use crate::codec;
 use crate::types::{Peer, Snapshot, SnapshotData, TypeConfig, Vote};
@@ -40,12 +41,13 @@ type Timed = Result<Result<Response<RaftResponse>, Status>, tokio::time::error::
 pub(crate) struct Network {
     route: Route,
     connect: Connect,
+    majority: Majority,
     channels: BTreeMap<u64, (Contact, Channel)>,
 }
 
 impl Network {
-    pub(crate) fn new(route: Route, connect: Connect) -> Self {
-        Self { route, connect, channels: BTreeMap::new() }
+    pub(crate) fn new(route: Route, connect: Connect, majority: Majority) -> Self {
+        Self { route, connect, majority, channels: BTreeMap::new() }
     }
 
     fn channel(
@@ -75,13 +77,15 @@ impl RaftNetworkFactory<TypeConfig> for Network {
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
             (contact, client)
         });
-        PeerClient { route: self.route.clone(), target, client }
+        let (route, majority) = (self.route.clone(), self.majority.clone());
+        PeerClient { route, majority, target, client }
     }
 }
 
 /// One peer, for one of openraft's tasks.
 pub(crate) struct PeerClient {
     route: Route,
+    majority: Majority,
     target: u64,
     /// An address that is none stays an error until the membership corrects it.
     client: Result<(Contact, RaftClient<Channel>), tonic::transport::Error>,
@@ -164,6 +168,10 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        if self.majority.is_missed() {
+            let why = "not sent: this leader hears no majority, and the others may elect another";
+            return Err(Unreachable::from_string(why).into());
+        }
         let send = async |mut client: RaftClient<Channel>, request| client.append(request).await;
         let (kind, within) = if request.entries.is_empty() {
             (Kind::Heartbeat, option.hard_ttl())

@@ -5,6 +5,7 @@
 
 mod client;
 mod contact;
+mod majority;
 mod server;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::types::{LogId, Membership, Peer, SnapshotMeta, Vote};
 
 pub(crate) use self::client::Network;
+pub(crate) use self::majority::Majority;
 pub use self::server::RaftService;
 pub(crate) use self::server::server;
 
