@@ -36,6 +36,7 @@ struct Inner {
     raft: Raft,
     machine: Arc<Machine>,
     cluster: watch::Sender<Option<ClusterId>>,
+    route: Route,
     leadership: watch::Receiver<Leadership>,
     fatal: watch::Receiver<Option<FatalError>>,
     metrics: MetricsReceiver,
@@ -92,14 +93,14 @@ impl Consensus {
         let open = TaskTracker::new();
         let machine = Arc::new(Machine::new(clock));
         let cluster = watch::Sender::new(config.cluster.or(directory.cluster()));
-        let route = Route { node: config.node, cluster: cluster.subscribe() };
+        let route = Route::new(config.node, cluster.subscribe());
         let adapter =
             MachineAdapter::new(Arc::clone(&machine), snapshots, log.clone(), open.token());
         let majority = Majority::new(election_max);
         let raft = Raft::build(
             config.node.0,
             raft_config,
-            Network::new(route, connect, majority.clone()),
+            Network::new(route.clone(), connect, majority.clone()),
             LogAdapter::new(log.clone(), open.token()),
             adapter,
         )
@@ -122,6 +123,7 @@ impl Consensus {
             silence_max,
             machine,
             cluster,
+            route,
             leadership: leadership_seen,
             fatal: fatal_seen,
             watchdog: Mutex::new(Some(open.spawn(watchdog.run()))),
@@ -220,14 +222,14 @@ impl Consensus {
     /// The service that takes the other nodes' messages.
     #[must_use]
     pub fn peer_service(&self) -> RaftServer<RaftService> {
-        server(self.route(), self.inner.raft.clone())
+        server(self.inner.route.clone(), self.inner.raft.clone())
     }
 
     /// What a message to another node of the cluster begins with; `None` while this node belongs
     /// to none.
     #[must_use]
     pub fn header(&self, to: NodeId) -> Option<Header> {
-        self.route().header(to)
+        self.inner.route.header(to)
     }
 
     /// Checks that a message is meant for this node of this cluster.
@@ -236,11 +238,7 @@ impl Consensus {
     /// Says for whom it was.
     #[allow(clippy::result_large_err)] // tonic's own error type.
     pub fn check_header(&self, header: Option<&Header>) -> Result<(), tonic::Status> {
-        self.route().check(header)
-    }
-
-    fn route(&self) -> Route {
-        Route { node: self.inner.node, cluster: self.inner.cluster.subscribe() }
+        self.inner.route.check(header)
     }
 
     /// Stops. On return everything is on disk and the data directory is closed.

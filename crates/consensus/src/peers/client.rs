@@ -287,8 +287,10 @@ mod tests {
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(server);
         let cluster = watch::Sender::new(Some(ClusterId([7; 16]))).subscribe();
-        let route = Route { node: NodeId(1), cluster };
-        let mut client = Network::new(route, connect_plaintext()).new_client(2, &peer).await;
+        let route = Route::new(NodeId(1), cluster);
+        let majority = Majority::new(Duration::from_secs(1));
+        let mut network = Network::new(route, connect_plaintext(), majority);
+        let mut client = network.new_client(2, &peer).await;
 
         let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }.to_committed(), 1);
         let entry = Entry::new_blank(log_id);

@@ -60,6 +60,10 @@ fn peers() {
         "Raft payload received of a node."
     );
     describe_counter!(
+        "leasehold_network_peer_refused_total",
+        "Messages of nodes that were for another cluster or node, or in no known format."
+    );
+    describe_counter!(
         "leasehold_network_peer_sent_failures_total",
         "Raft messages that a node gave no answer to."
     );
