@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test sim model proof lint
+.PHONY: help demo build test sim model chaos proof lint
 
 # Where rustup puts cargo; the shells of services and containers often lack it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -12,6 +12,9 @@ ARGS ?=
 # Seeds of the simulator: `make test` runs TEST_SEEDS, `make sim` SEEDS.
 TEST_SEEDS ?= 2000
 SEEDS ?= 100000
+# For how long `make chaos` goes on, and what its faults are drawn from.
+MINUTES ?= 30
+SEED ?= 1
 
 STAGE := @scripts/stage
 # A shell in which cargo links the cached RocksDB.
@@ -45,6 +48,12 @@ model: ## Check every state of the small model, with wide bounds, and note the r
 	$(STAGE) "tools" scripts/setup build
 	$(STAGE) "exhaustive model" $(CARGO) run --locked --package leasehold-model -- \
 		--large --results docs/proof/results/model.json
+
+chaos: ## Faults on real processes under load, as root on disks too (MINUTES=30 SEED=1)
+	$(STAGE) "tools" scripts/setup build
+	$(STAGE) "programs" $(CARGO) build --locked --package leasehold --package leasehold-cluster-tests --bins
+	$(STAGE) "chaos, $(MINUTES) minutes" target/debug/leasehold-chaos --minutes $(MINUTES) --seed $(SEED) \
+		--results docs/proof/results/chaos.json
 
 proof: ## Write docs/proof.md from docs/proof
 	$(STAGE) "tools" scripts/setup build

@@ -3,9 +3,10 @@
 //! Nothing has a name outside: the namespaces live as long as the processes that hold them, and
 //! the bridge as long as the caller's own namespace, in which it must be alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::run;
@@ -15,6 +16,8 @@ use crate::wait::until;
 pub(crate) struct Namespaces {
     /// A process each that does nothing but hold the namespace of a node.
     holders: BTreeMap<u64, Child>,
+    /// Nodes whose packets are filtered: to ask each of a hundred takes seconds.
+    filtered: Mutex<BTreeSet<u64>>,
 }
 
 /// This process's own end of the bridge: that of all engines.
@@ -56,12 +59,12 @@ impl Namespaces {
             namespace(&process.to_string()).filter(|it| Some(it) != own.as_ref())
         })
         .await;
-        run(&format!("ip link add node{id} type veth peer name up netns {process}"))?;
+        run(&format!("ip link add node{id} type veth peer name wire netns {process}"))?;
         run(&format!("ip link set node{id} master hub up"))?;
         for line in [
             "ip link set lo up".to_owned(),
-            format!("ip addr add {}/24 dev up", address(id)),
-            "ip link set up up".to_owned(),
+            format!("ip addr add {}/24 dev wire", address(id)),
+            "ip link set wire up".to_owned(),
             "nft add table inet faults".to_owned(),
             "nft add chain inet faults in { type filter hook input priority 0 ; }".to_owned(),
             "nft add chain inet faults out { type filter hook output priority 0 ; }".to_owned(),
@@ -79,23 +82,26 @@ impl Namespaces {
     /// # Errors
     /// What the system refused.
     pub(crate) fn cut(&self, from: u64, to: u64) -> Result<(), String> {
-        let line = if self.holders.contains_key(&to) {
-            let rule = format!("nft add rule inet faults in ip saddr {} drop", address(from));
-            self.within(to, &rule)
+        let (node, rule) = if self.holders.contains_key(&to) {
+            (to, format!("nft add rule inet faults in ip saddr {} drop", address(from)))
         } else {
-            let rule = format!("nft add rule inet faults out ip daddr {} drop", address(to));
-            self.within(from, &rule)
+            (from, format!("nft add rule inet faults out ip daddr {} drop", address(to)))
         };
-        run(&line).map(drop)
+        self.filtered().insert(node);
+        run(&self.within(node, &rule)).map(drop)
     }
 
     /// # Errors
     /// What the system refused.
     pub(crate) fn heal(&self) -> Result<(), String> {
-        for id in self.holders.keys() {
-            run(&self.within(*id, "nft flush table inet faults"))?;
+        for id in std::mem::take(&mut *self.filtered()) {
+            run(&self.within(id, "nft flush table inet faults"))?;
         }
         Ok(())
+    }
+
+    fn filtered(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.filtered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn within(&self, id: u64, line: &str) -> String {

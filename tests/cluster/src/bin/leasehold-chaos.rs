@@ -5,15 +5,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its purpose is to tell.
 
-use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
-use leasehold_cluster_tests::chaos::{ENTITLED, Outcome, Plan, Results, run};
+use clap::{Parser, ValueEnum};
+use leasehold_cluster_tests::chaos::{Outcome, Plan, run};
 use leasehold_cluster_tests::{Wires, run as command};
 use tokio::task::LocalSet;
 
@@ -27,6 +26,9 @@ struct Arguments {
     /// What is drawn from: the same seed draws the same faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// In this network alone, and not in one after the other.
+    #[arg(long)]
+    only: Option<Network>,
     /// End after so many faults in each network.
     #[arg(long, default_value_t = usize::MAX)]
     faults: usize,
@@ -39,6 +41,15 @@ struct Arguments {
     /// Set by the program for itself, once it is in its own namespaces.
     #[arg(long, hide = true)]
     isolated: bool,
+}
+
+/// How the nodes reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Network {
+    /// Over loopback, through proxies that hold back what is sent.
+    Proxies,
+    /// Each in a network namespace of its own, with packets filtered: needs root.
+    Namespaces,
 }
 
 /// Of the time, the first part goes through proxies, the rest through namespaces.
@@ -62,37 +73,46 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
     if is_root && !arguments.isolated {
         return Err(isolate()).context("unshare can't be run");
     }
-    let time = Duration::from_secs(60 * arguments.minutes);
-    let proxies = if is_root { time * PROXIES_PART.0 / PROXIES_PART.1 } else { time };
-    let mut parts = vec![(Wires::Mesh, proxies)];
     if is_root {
-        parts.push((Wires::Namespaces, time - proxies));
         command("ip link set lo up").map_err(anyhow::Error::msg)?;
     } else {
         println!("not root: no disks are harmed, no packets filtered; the proxies do the rest");
     }
     let mut outcome = Outcome::default();
-    for (wires, time) in parts {
+    for (network, time) in parts(arguments, is_root)? {
         let (seed, faults, engines) = (arguments.seed, arguments.faults, arguments.engines);
+        let wires = match network {
+            Network::Proxies => Wires::Mesh,
+            Network::Namespaces => Wires::Namespaces,
+        };
         let has_disks = is_root;
         let plan = Plan { seed, time, faults, engines, wires, has_disks, among: Vec::new() };
-        println!("seed {seed}, {wires:?}, {} s, {engines} engines", time.as_secs());
+        println!("seed {seed}, {network:?}, {} s, {engines} engines", time.as_secs());
         let local = LocalSet::new();
         // A task of its own: its panic is an outcome, not this program's end.
         let running = local.spawn_local(run(plan));
         match local.run_until(running).await {
             Ok(shown) => outcome.add(shown),
             Err(_) => {
-                println!("FAILED. The same faults again: {}", replay(arguments));
+                let minutes = time.as_secs().div_ceil(60);
+                let only = network.to_possible_value();
+                let only = only.as_ref().map_or("", clap::builder::PossibleValue::get_name);
+                println!(
+                    "FAILED. The same faults again: {} --minutes {minutes} --only {only}",
+                    again(arguments)
+                );
                 return Ok(false);
             }
         }
     }
     summarize(&outcome);
     if let Some(path) = &arguments.results {
-        let results = results(arguments, &outcome)?;
-        let text = serde_json::to_string_pretty(&results)? + "\n";
-        std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        let minutes = arguments.minutes;
+        let command = format!(
+            "{} --minutes {minutes} --results docs/proof/results/chaos.json",
+            again(arguments)
+        );
+        outcome.results(&command, arguments.engines).write(path)?;
     }
     Ok(true)
 }
@@ -108,12 +128,26 @@ fn isolate() -> std::io::Error {
     again.args(std::env::args_os().skip(1)).arg("--isolated").exec()
 }
 
-fn replay(arguments: &Arguments) -> String {
+/// Which networks, and how long in each.
+fn parts(arguments: &Arguments, is_root: bool) -> anyhow::Result<Vec<(Network, Duration)>> {
+    let time = Duration::from_secs(60 * arguments.minutes);
+    let proxies = time * PROXIES_PART.0 / PROXIES_PART.1;
+    Ok(match arguments.only {
+        Some(Network::Namespaces) if !is_root => anyhow::bail!("--only namespaces needs root"),
+        Some(only) => vec![(only, time)],
+        None if is_root => {
+            vec![(Network::Proxies, proxies), (Network::Namespaces, time - proxies)]
+        }
+        None => vec![(Network::Proxies, time)],
+    })
+}
+
+/// All but the time.
+fn again(arguments: &Arguments) -> String {
     let Arguments { seed, engines, .. } = arguments;
     format!(
         "cargo run -p leasehold-cluster-tests --bin leasehold-chaos -- --seed {seed} \
-         --engines {engines} --minutes {}",
-        arguments.minutes
+         --engines {engines}"
     )
 }
 
@@ -139,52 +173,3 @@ fn summarize(outcome: &Outcome) {
         outcome.lost_without_promise,
     );
 }
-
-fn results(arguments: &Arguments, outcome: &Outcome) -> anyhow::Result<Results> {
-    let shell = |line| command(line).map_err(anyhow::Error::msg);
-    let changed = !shell("git status --porcelain --untracked-files=no")?.is_empty();
-    let revision = shell("git rev-parse --short HEAD")? + if changed { "+" } else { "" };
-    let cores = std::thread::available_parallelism()?;
-    let volume = BTreeMap::from([
-        ("faults".to_owned(), outcome.faults.values().sum()),
-        ("calls".to_owned(), outcome.calls as u64),
-        ("engines".to_owned(), arguments.engines as u64),
-        ("units entitled".to_owned(), ENTITLED.iter().map(|(_, units)| units).sum()),
-        ("slowest recovery, ms".to_owned(), millis(outcome.slowest_recovery)),
-        ("calls lost without a promise".to_owned(), outcome.lost_without_promise as u64),
-    ]);
-    Ok(Results {
-        layer: "chaos",
-        command: format!("{} --results docs/proof/results/chaos.json", replay(arguments)),
-        revision,
-        date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-        machine: format!("{cores} cores, Linux {}", shell("uname --kernel-release")?),
-        seconds: outcome.took.as_secs(),
-        volume,
-        faults: outcome.counted_faults(),
-        transitions: outcome.counted_transitions(),
-        checks: CHECKS.to_vec(),
-        violations: 0,
-        over_issued_units: outcome.over_issued_units,
-        lost_calls: outcome.lost as u64,
-        not_covered: NOT_COVERED.to_vec(),
-    })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-const CHECKS: [&str; 5] = [
-    "units in valid use by all engines <= units entitled, at every moment, after every fault",
-    "no running call loses its license while a majority lives or is back in time",
-    "after every fault each member is ready and draws units from the leader",
-    "a node whose files were damaged serves, or ends with an error that says what to do",
-    "at the end every unit of every feature can be taken out within T + TTL + 2 s",
-];
-const NOT_COVERED: [&str; 4] = [
-    "clocks that run too fast or too slow: all processes share the machine's",
-    "a suspended machine, and a hypervisor that freezes one",
-    "a device that keeps nothing of what it has confirmed: the kernel here has no device mapper",
-    "memory that changes by itself",
-];

@@ -11,6 +11,8 @@ use crate::wait::until;
 
 /// A node that can't write ends by itself: after the longest stall that it bears, at most.
 const END_WITHIN: Duration = Duration::from_secs(20);
+/// How often a slow disk makes its node wait.
+const SLOW_WRITES: usize = 20;
 /// A node that is started says within this whether it can go on with its data.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -28,7 +30,16 @@ impl Chaos {
                 // One that has had enough is on its way out now.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            _ if fault == Fault::DiskFull => {
+            Fault::DiskSlow => {
+                for _ in 0..SLOW_WRITES {
+                    self.disks[&id].stall().expect("a stalled disk");
+                    self.pass(50, 400).await;
+                    self.disks[&id].go_on().expect("a disk that goes on");
+                    // What has waited is written now.
+                    self.pass(5, 50).await;
+                }
+            }
+            Fault::DiskFull => {
                 self.disks[&id].fill();
                 self.until_ended_or(id, END_WITHIN).await;
                 self.disks[&id].free();
@@ -79,10 +90,10 @@ impl Chaos {
     pub(super) async fn empty_disk(&mut self) {
         let followers = self.followers().await;
         let id = self.pick(&followers);
+        let via = self.leader().await;
         self.cluster.kill_9(id);
         self.empty(id);
         self.cluster.start_node(id);
-        let via = self.leader().await;
         let refused = self.cluster.try_join(id, via).await.expect_err("it must not join again");
         assert!(refused.message().contains("is a member already"), "{refused}");
         self.cluster.kill_9(id);

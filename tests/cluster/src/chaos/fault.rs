@@ -23,6 +23,7 @@ pub enum Fault {
     SlowNetwork,
     DiskFull,
     DiskStalled,
+    DiskSlow,
     DiskFailing,
     LogTruncated,
     LogFlipped,
@@ -35,7 +36,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NodeKilled,
         Self::LeaderKilled,
         Self::AllNodesKilled,
@@ -51,6 +52,7 @@ impl Fault {
         Self::SlowNetwork,
         Self::DiskFull,
         Self::DiskStalled,
+        Self::DiskSlow,
         Self::DiskFailing,
         Self::LogTruncated,
         Self::LogFlipped,
@@ -73,7 +75,9 @@ impl Fault {
             | Self::EnginesCutOff
             | Self::EnginesCutOffOneWay => plan.wires != Wires::Direct,
             Self::ConnectionsReset | Self::SlowNetwork => plan.wires == Wires::Mesh,
-            Self::DiskFull | Self::DiskStalled | Self::DiskFailing => plan.has_disks,
+            Self::DiskFull | Self::DiskStalled | Self::DiskSlow | Self::DiskFailing => {
+                plan.has_disks
+            }
             Self::NodeAdded => members < MEMBERS_MOST,
             Self::NodeRemoved | Self::LeaderRemoved => members > MEMBERS_LEAST,
             Self::NodeKilled
@@ -86,6 +90,38 @@ impl Fault {
             | Self::SnapshotFlipped
             | Self::DiskEmptied
             | Self::RollingRestart => true,
+        }
+    }
+
+    /// Whether a node is added by it, or has to take the place of one that was lost.
+    #[must_use]
+    pub(super) fn may_need_a_new_node(self) -> bool {
+        match self {
+            Self::DiskFull
+            | Self::DiskStalled
+            | Self::DiskSlow
+            | Self::DiskFailing
+            | Self::LogTruncated
+            | Self::LogFlipped
+            | Self::SnapshotFlipped
+            | Self::DiskEmptied
+            | Self::NodeAdded => true,
+            Self::NodeKilled
+            | Self::LeaderKilled
+            | Self::AllNodesKilled
+            | Self::NodePaused
+            | Self::LeaderPaused
+            | Self::NodeCutOff
+            | Self::NodeNotHeard
+            | Self::NodeHearsNobody
+            | Self::LeaderCutOff
+            | Self::EnginesCutOff
+            | Self::EnginesCutOffOneWay
+            | Self::ConnectionsReset
+            | Self::SlowNetwork
+            | Self::RollingRestart
+            | Self::NodeRemoved
+            | Self::LeaderRemoved => false,
         }
     }
 }
@@ -113,6 +149,7 @@ impl fmt::Display for Fault {
             Self::SlowNetwork => "slow network",
             Self::DiskFull => "disk full",
             Self::DiskStalled => "disk stalled",
+            Self::DiskSlow => "disk slow",
             Self::DiskFailing => "disk failing",
             Self::LogTruncated => "log truncated while the node was down",
             Self::LogFlipped => "log damaged while the node was down",

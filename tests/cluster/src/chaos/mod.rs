@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 use leasehold::demo::{Dice, judge};
 
 pub use fault::Fault;
-pub use results::Results;
 
 use crate::chaos::load::Load;
 use crate::cluster::Cluster;
@@ -75,10 +74,10 @@ const RECOVERY: Duration = Duration::from_secs(40);
 const CALM_MS: u64 = 2_000;
 /// Beyond T + TTL, for the draws of the last check.
 const FREE_AGAIN: Duration = Duration::from_secs(2);
-/// Node ids, each used once: a run uses up one for each node that is lost or removed.
+/// Node ids, each used once: a run uses up one for each node that is lost or added, about one for
+/// three faults, and then makes no such fault any more. Each has a certificate, and a port or a
+/// namespace, made at the start.
 const IDS_MOST: u64 = 120;
-/// A namespace each, made at the start.
-const IDS_MOST_IN_NAMESPACES: u64 = 24;
 
 /// A run under way.
 struct Chaos {
@@ -115,12 +114,9 @@ pub async fn run(plan: Plan) -> Outcome {
 
 impl Chaos {
     async fn start(plan: Plan) -> Self {
-        let ids = match plan.wires {
-            Wires::Direct | Wires::Mesh => IDS_MOST,
-            Wires::Namespaces => IDS_MOST_IN_NAMESPACES,
-        };
         // Snapshots are taken all the time, so that there are files to be harmed.
-        let shape = Shape { wires: plan.wires, snapshot_every: Some(200), ids, ..Shape::quick() };
+        let shape =
+            Shape { wires: plan.wires, snapshot_every: Some(200), ids: IDS_MOST, ..Shape::quick() };
         let members: BTreeSet<u64> = (1..=3).collect();
         let mut cluster = Cluster::prepare(shape);
         let mut disks = BTreeMap::new();
@@ -164,6 +160,11 @@ impl Chaos {
         let promise = self.inflict(fault).await;
         *self.outcome.faults.entry(fault).or_default() += 1;
         let recovered = self.recover(fault).await;
+        if !promise {
+            // What this fault ends must not be blamed on the next one.
+            let lifetime_ms = self.cluster.shape.timings.checkout_ttl_ms;
+            tokio::time::sleep(Duration::from_millis(lifetime_ms)).await;
+        }
         let lost = self.load.record().lost() - self.lost_before;
         self.lost_before += lost;
         let running = self.load.running();
@@ -239,6 +240,7 @@ impl Chaos {
             .into_iter()
             .filter(|fault| self.plan.among.is_empty() || self.plan.among.contains(fault))
             .filter(|fault| fault.is_possible(&self.plan, self.members.len()))
+            .filter(|fault| self.next_id <= IDS_MOST || !fault.may_need_a_new_node())
             .collect();
         // What has come least often comes next, so that a short run has most of them.
         let times = |fault: &Fault| self.outcome.faults.get(fault).copied().unwrap_or(0);

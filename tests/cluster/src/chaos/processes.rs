@@ -38,7 +38,9 @@ impl Chaos {
             | Fault::EnginesCutOffOneWay
             | Fault::ConnectionsReset
             | Fault::SlowNetwork => self.disturb(fault).await,
-            Fault::DiskFull | Fault::DiskStalled | Fault::DiskFailing => self.harm(fault).await,
+            Fault::DiskFull | Fault::DiskStalled | Fault::DiskSlow | Fault::DiskFailing => {
+                self.harm(fault).await;
+            }
             Fault::LogTruncated | Fault::LogFlipped | Fault::SnapshotFlipped => {
                 self.damage(fault).await;
             }

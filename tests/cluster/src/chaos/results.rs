@@ -1,11 +1,12 @@
 //! What a run has shown, counted.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use leasehold_proof::{Bug, Results};
 use leasehold_proto::v1;
-use serde::Serialize;
 
-use super::{Chaos, Fault, Outcome};
+use super::{Chaos, ENTITLED, Fault, Outcome};
 use crate::http::get;
 
 /// Counters of desks that tell of transitions, by what they are called in the results.
@@ -27,25 +28,6 @@ const EVENTS: [(&str, &str); 7] = [
     ("node.contested", "node id contested"),
 ];
 
-/// A results file, as `docs/proof/README.md` describes it.
-#[derive(Debug, Serialize)]
-pub struct Results {
-    pub layer: &'static str,
-    pub command: String,
-    pub revision: String,
-    pub date: String,
-    pub machine: String,
-    pub seconds: u64,
-    pub volume: BTreeMap<String, u64>,
-    pub faults: BTreeMap<String, u64>,
-    pub transitions: BTreeMap<String, u64>,
-    pub checks: Vec<&'static str>,
-    pub violations: u64,
-    pub over_issued_units: u64,
-    pub lost_calls: u64,
-    pub not_covered: Vec<&'static str>,
-}
-
 impl Outcome {
     /// Adds what another run has shown.
     pub fn add(&mut self, other: Self) {
@@ -61,6 +43,35 @@ impl Outcome {
         self.over_issued_units = self.over_issued_units.max(other.over_issued_units);
         self.took += other.took;
         self.slowest_recovery = self.slowest_recovery.max(other.slowest_recovery);
+    }
+
+    /// The file that `command` writes with `engines` engines.
+    #[must_use]
+    pub fn results(&self, command: &str, engines: usize) -> Results {
+        let volume = BTreeMap::from([
+            ("faults".to_owned(), self.faults.values().sum()),
+            ("calls".to_owned(), self.calls as u64),
+            ("engines".to_owned(), engines as u64),
+            ("units entitled".to_owned(), ENTITLED.iter().map(|(_, units)| units).sum()),
+            ("slowest recovery, ms".to_owned(), millis(self.slowest_recovery)),
+            ("calls lost without a promise".to_owned(), self.lost_without_promise as u64),
+        ]);
+        let bug = |(name, test, story): (&str, &str, &str)| Bug {
+            name: name.to_owned(),
+            test: test.to_owned(),
+            story: story.to_owned(),
+        };
+        Results {
+            volume,
+            faults: self.counted_faults(),
+            transitions: self.counted_transitions(),
+            checks: CHECKS.map(str::to_owned).to_vec(),
+            over_issued_units: self.over_issued_units,
+            lost_calls: self.lost as u64,
+            bugs: BUGS.map(bug).to_vec(),
+            not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
+            ..Results::of("chaos", command, self.took)
+        }
     }
 
     /// Every fault with its count, those that were not made too.
@@ -112,3 +123,44 @@ impl Chaos {
         }
     }
 }
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A run ends at the first that fails, so a file is written only where all hold.
+const CHECKS: [&str; 5] = [
+    "units in valid use by all engines <= units entitled, at every moment, after every fault",
+    "no running call loses its license while a majority lives or is back in time",
+    "after every fault each member is ready and draws units from the leader",
+    "a node whose files were damaged serves, or ends with an error that says what to do",
+    "at the end every unit of every feature can be taken out within T + TTL + 2 s",
+];
+const NOT_COVERED: [&str; 4] = [
+    "clocks that run too fast or too slow: all processes share the machine's",
+    "a suspended machine, and a hypervisor that freezes one",
+    "a device that keeps nothing of what it has confirmed: the kernel here has no device mapper",
+    "memory that changes by itself",
+];
+/// Name, test, story.
+const BUGS: [(&str, &str, &str); 3] = [
+    (
+        "pause taken for a broken disk",
+        "crates/consensus/src/watchdog.rs::a_pause_of_the_process_is_no_stall_of_the_disk",
+        "a node that was stopped for 12 s in the middle of a sync ended itself when it went on",
+    ),
+    (
+        "last acknowledged writes lost unnoticed",
+        "crates/storage/src/log/tests.rs::\
+         a_log_that_lost_its_very_last_acknowledged_write_is_refused",
+        "a node whose log was cut came back without entries of its last second, and the leader, \
+         which had counted them, ended with a panic",
+    ),
+    (
+        "leader that hears nobody is not replaced",
+        "tests/cluster/tests/real/partitions.rs::\
+         one_way_partitions_depose_a_leader_that_is_not_heard_and_no_other",
+        "a leader that was heard and heard nobody kept the others from electing one for 12 s, and \
+         running calls were lost",
+    ),
+];

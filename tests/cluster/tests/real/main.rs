@@ -6,6 +6,7 @@ mod bad_config;
 mod bad_directory;
 mod bad_entitlement;
 mod bad_request;
+mod chaos;
 mod connections;
 mod dead_node;
 mod many_calls;

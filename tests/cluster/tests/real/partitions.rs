@@ -134,6 +134,47 @@ async fn a_leader_that_is_cut_off_with_a_minority_gives_way_to_the_majority() {
     assert_clean(engines.record(), &ENTITLED);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_way_partitions_depose_a_leader_that_is_not_heard_and_no_other() {
+    let shape = quick();
+    let mut cluster = Cluster::start(shape, 3, &ENTITLED).await;
+    let mut engines = Engines::new();
+    for id in 1..=3 {
+        let config = cluster.engine_config(&[1, 2, 3], &format!("site-{id}"));
+        engines.add(3, &config, FOREVER);
+    }
+    until_running(&engines, 9).await;
+    // A follower that hears nothing, or is not heard, disturbs nobody.
+    let (leader, follower, other) = roles(&mut cluster).await;
+    let term = cluster.status(leader).await.term;
+    for (from, to) in [(leader, follower), (follower, leader)] {
+        cluster.cut(from, to);
+        outlive(&shape).await;
+        let status = cluster.status(other).await;
+        assert_eq!((status.term, status.leader), (term, Some(leader)), "{from} to {to}");
+        cluster.heal();
+        cluster.wait_until_ready(follower).await;
+    }
+    // A leader that is not heard, or that hears nothing, is replaced.
+    for hears in [true, false] {
+        let (leader, one, other) = roles(&mut cluster).await;
+        for id in [one, other] {
+            let (from, to) = if hears { (leader, id) } else { (id, leader) };
+            cluster.cut(from, to);
+        }
+        let units = if hears { 100 } else { 300 };
+        let drawn = cluster.draw(one, "cpa", units).await;
+        assert!(drawn <= 2 * DRAW_WITHIN, "hears: {hears}; the first draw took {drawn:?}");
+        outlive(&shape).await;
+        cluster.heal();
+        for id in 1..=3 {
+            cluster.wait_until_ready(id).await;
+        }
+    }
+    engines.stop().await;
+    assert_clean(engines.record(), &ENTITLED);
+}
+
 /// The leader and two others.
 async fn roles(cluster: &mut Cluster) -> (u64, u64, u64) {
     let leader = cluster.leader(1).await;

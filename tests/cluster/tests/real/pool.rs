@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use leasehold_client::Reason;
+use leasehold_client::{CheckoutOptions, Client, Reason};
 use leasehold_clock::Clock;
 use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
 
 const UNITS: u64 = 10;
 const ENTITLED: [(&str, u64); 1] = [("asr.tier4", UNITS)];
 const CALL: &[(&str, u64)] = &[("asr.tier4", 1)];
+/// Long against the way from one node to another.
+const IDLE: Duration = Duration::from_millis(10);
 /// Long enough for hundreds of calls.
 const CONTENTION_MS: u64 = 8_000;
 
@@ -22,6 +24,49 @@ async fn ten_units_for_fifty_engines_are_never_over_issued_and_never_idle_for_a_
 async fn ten_units_for_fifty_engines_at_three_nodes_are_never_idle_for_two_seconds() {
     let mut cluster = Cluster::start(Shape::standard(), 3, &ENTITLED).await;
     contend(&mut cluster, &[1, 2, 3], 2_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_node_passes_the_last_unit_on_more_than_four_times_a_second() {
+    let mut cluster = Cluster::start(Shape::standard(), 3, &[("asr.tier4", 1)]).await;
+    let end_ms = Clock::Steady.now() + CONTENTION_MS;
+    // Engines that know one node only, so that who uses the unit tells where it is.
+    let mut at_node = Vec::new();
+    for node in [1, 2, 3] {
+        let engines = Engines::new();
+        let client = engines.client(&cluster.engine_config(&[node], ""));
+        at_node.push((engines, tokio::spawn(use_now_and_then(client, end_ms))));
+    }
+    let mut uses = Vec::new();
+    for (node, (engines, at_work)) in at_node.into_iter().enumerate() {
+        at_work.await.expect("an engine does not panic");
+        uses.extend(engines.record().intervals().into_iter().map(|it| (it.from_ms, it, node)));
+    }
+    uses.sort_by_key(|(from_ms, ..)| *from_ms);
+    let mut passes = [0; 3];
+    for pair in uses.windows(2) {
+        let [(_, earlier, from), (_, later, to)] = pair else { continue };
+        assert!(earlier.until_ms <= later.from_ms, "in use twice: {earlier:?}, {later:?}");
+        passes[*from] += u64::from(from != to);
+    }
+    println!("{} calls; passed on by each node {passes:?} times in {CONTENTION_MS} ms", uses.len());
+    for (node, passes) in passes.into_iter().enumerate() {
+        let node = node + 1;
+        assert!(passes > 0, "node {node} never had it, or kept it");
+        assert!(passes <= 4 * CONTENTION_MS / 1_000 + 1, "node {node}: {passes} times");
+    }
+}
+
+/// Short uses, with the unit idle between them, so that another node may be given it.
+async fn use_now_and_then(client: Client, end_ms: u64) {
+    while Clock::Steady.now() < end_ms {
+        let options = CheckoutOptions { wait_ms: 300, build_date: None };
+        if let Ok(guard) = client.checkout_with(CALL, options).await {
+            // Its check-in is acknowledged: the unit is free from now on.
+            let _ = guard.checkin().await;
+        }
+        tokio::time::sleep(IDLE).await;
+    }
 }
 
 /// Half of the engines wait for a unit, the others want an answer at once.

@@ -13,10 +13,17 @@ const CALL: &[(&str, u64)] = &[("asr.tier1", 1), ("tts.chris", 1)];
 const DRAWN_UNITS: [u64; 4] = [50, 500, 5_000, 50_000];
 /// Promised for each death of a leader.
 const DRAW_WITHIN: Duration = Duration::from_secs(6);
+/// Promised for nine deaths of ten.
+const SOON: Duration = Duration::from_secs(3);
+const TWENTY: usize = 20;
+/// Arrivals of this long count for what a desk keeps at hand.
+const HEADROOM_MS: u64 = 8_000;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
-    let mut cluster = Cluster::start(Shape::standard(), 3, &ENTITLED).await;
+    let shape = Shape::quick();
+    let mut cluster = Cluster::start(shape, 3, &ENTITLED).await;
     let mut engines = under_load(&mut cluster);
     until_busy(&engines).await;
 
@@ -28,20 +35,54 @@ async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
     cluster.wait_until_ready(follower).await;
 
     for units in &DRAWN_UNITS[1..] {
-        let leader = cluster.leader(follower).await;
-        let survivor = other_than(&[leader]);
-        cluster.kill_9(leader);
-        let killed = Instant::now();
-        cluster.draw(survivor, "cpa", *units).await;
-        let resumed = killed.elapsed();
-        println!("the first draw after the leader's death took {resumed:?}");
+        let resumed = kill_the_leader(&mut cluster, *units).await;
         assert!(resumed <= DRAW_WITHIN, "the first draw took {resumed:?}");
-        cluster.start_node(leader);
-        cluster.wait_until_ready(leader).await;
     }
-    outlive(&Shape::standard()).await;
+    outlive(&shape).await;
     engines.stop().await;
     assert_clean(engines.record(), &ENTITLED);
+}
+
+/// The promise in figures, with the settings that operators find.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes six minutes: cargo test -p leasehold-cluster-tests twenty -- --ignored --nocapture"]
+async fn draws_resume_soon_after_each_of_twenty_deaths_of_a_leader() {
+    let shape = Shape::standard();
+    let mut cluster = Cluster::start(shape, 3, &ENTITLED).await;
+    let mut engines = under_load(&mut cluster);
+    until_busy(&engines).await;
+    let mut resumed = Vec::new();
+    for _ in 0..TWENTY {
+        resumed.push(kill_the_leader(&mut cluster, DRAWN_UNITS[1]).await);
+        // Until the survivor has given back what it has just drawn.
+        let settled_ms = Clock::Steady.now() + HEADROOM_MS;
+        until("the survivor's headroom is small again", PATIENCE, async || {
+            (Clock::Steady.now() > settled_ms).then_some(())
+        })
+        .await;
+    }
+    resumed.sort_unstable();
+    println!("first draws after the leader's death: {resumed:.2?}");
+    assert!(resumed[TWENTY * 9 / 10 - 1] <= SOON, "{resumed:?}");
+    assert!(resumed[TWENTY - 1] <= DRAW_WITHIN, "{resumed:?}");
+    outlive(&shape).await;
+    engines.stop().await;
+    assert_clean(engines.record(), &ENTITLED);
+}
+
+/// How long until a survivor could draw; then the dead one is back.
+async fn kill_the_leader(cluster: &mut Cluster, units: u64) -> Duration {
+    let via = *NODES.iter().find(|id| cluster.runs(**id)).expect("a running node");
+    let leader = cluster.leader(via).await;
+    let survivor = other_than(&[leader]);
+    cluster.kill_9(leader);
+    let killed = Instant::now();
+    cluster.draw(survivor, "cpa", units).await;
+    let resumed = killed.elapsed();
+    println!("the first draw after the leader's death took {resumed:?}");
+    cluster.start_node(leader);
+    cluster.wait_until_ready(leader).await;
+    resumed
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Sites far from each other: no election, local checkouts, and draws that cost a few round trips.
 //!
-//! `LEASEHOLD_WAN_SECONDS=600` makes it ten minutes for each distance.
+//! `LEASEHOLD_WAN_SECONDS=600 cargo test -p leasehold-cluster-tests wan -- --include-ignored` makes it
+//! ten minutes for each distance.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ const COLD_UNITS: u64 = 100;
 const BETWEEN_DRAWS: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "shows nothing that 80 ms do not: cargo test -p leasehold-cluster-tests wan -- --ignored"]
 async fn sites_20_ms_apart_elect_nobody_and_lend_locally() {
     lend_over(Duration::from_millis(20)).await;
 }
@@ -66,8 +68,8 @@ async fn lend_over(round_trip: Duration) {
     assert!(drawn_far[0] >= round_trip, "a draw in {:?} has asked nobody", drawn_far[0]);
     let on_the_way = median(&drawn_far).saturating_sub(median(&drawn_near));
     assert!(on_the_way <= 3 * round_trip, "{on_the_way:?} more than near");
-    // One that asks another site takes a whole round trip.
-    assert!(p99_far < p99_near + round_trip / 2, "p99 {p99_far:?}, near {p99_near:?}");
+    // One that asks another site takes a whole round trip, so at most one of a hundred does.
+    assert!(p99_far < round_trip, "p99 {p99_far:?}, near {p99_near:?}");
     engines.stop().await;
     assert_clean(engines.record(), &ENTITLED);
 }
