@@ -1,5 +1,7 @@
 //! Three nodes over gRPC: they elect, replicate, outlive a leader and catch up.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

@@ -43,6 +43,7 @@ async fn no_node_passes_the_last_unit_on_more_than_four_times_a_second() {
         uses.extend(engines.record().intervals().into_iter().map(|it| (it.from_ms, it, node)));
     }
     uses.sort_by_key(|(from_ms, ..)| *from_ms);
+    assert!(uses.len() > 50, "only {} calls", uses.len());
     let mut passes = [0; 3];
     for pair in uses.windows(2) {
         let [(_, earlier, from), (_, later, to)] = pair else { continue };
@@ -51,9 +52,7 @@ async fn no_node_passes_the_last_unit_on_more_than_four_times_a_second() {
     }
     println!("{} calls; passed on by each node {passes:?} times in {CONTENTION_MS} ms", uses.len());
     for (node, passes) in passes.into_iter().enumerate() {
-        let node = node + 1;
-        assert!(passes > 0, "node {node} never had it, or kept it");
-        assert!(passes <= 4 * CONTENTION_MS / 1_000 + 1, "node {node}: {passes} times");
+        assert!(passes <= 4 * CONTENTION_MS / 1_000 + 1, "node {}: {passes} times", node + 1);
     }
 }
 
