@@ -43,6 +43,7 @@ const SLOW: &str = "the network was slower than a claim allows";
 impl World {
     /// Takes down a failed attempt to renew: something must have stood in its way.
     pub(crate) fn judge_attempt(&mut self, engine: EngineIndex, ended: &EngineCall, said: &str) {
+        self.look_at_health();
         let excuse = self.excuse(engine, ended);
         let node = self.machines[ended.machine].node;
         if excuse.is_none() {
@@ -173,6 +174,7 @@ impl World {
     /// A call that was renewed in time has ended: says why, or finds that nothing explains it.
     pub(crate) fn count_loss(&mut self, engine: EngineIndex, held: &Held, cause: &str) {
         self.tally.count("call lost");
+        self.look_at_health();
         let outstanding = held.call.and_then(|call| self.engines[engine].calls.get(&call)).cloned();
         if let Some(call) = outstanding {
             let excuse = self.excuse(engine, &call).unwrap_or(UNANSWERED);

@@ -1,5 +1,5 @@
 //! How well a machine is in true time: whether anything but its own software could keep it from
-//! lending. Looked at with every tick of the log and after every fault.
+//! lending. Looked at with every tick of the log, after every fault, and before it is judged by.
 
 use crate::clock::{MS, SECOND, Time};
 use crate::event::{MachineIndex, ProcessIndex};

@@ -52,7 +52,7 @@ mutations! {
     /// Rule 1: the holder takes no account of clock rates.
     HolderIgnoresDrift = ("no ρ at the node", 55),
     /// Rule 1: the holder keeps no margin.
-    HolderKeepsNoMargin = ("no margin", 59),
+    HolderKeepsNoMargin = ("no margin", 295),
     /// Rule 1: the holder counts from the answer to its beat instead of from its sending.
     HolderCountsFromAnswer = ("count from receipt instead of send, at the node", 28),
     /// Rule 1: the holder lends and renews on past the end of its lease.
@@ -70,7 +70,7 @@ mutations! {
     /// Rule 5: the engine counts from the answer instead of from its sending.
     EngineCountsFromAnswer = ("count from receipt instead of send, at the engine", 11),
     /// Rule 5: an answer that comes after the deadline revives the checkout.
-    EngineResurrects = ("resurrection of a dead receipt", 87),
+    EngineResurrects = ("resurrection of a dead receipt", 11),
     /// Rule 5, ADR 7: the desk lends units again after its own TTL.
     DeskHoldsForTtlOnly = ("no ρ in what a desk holds for an engine", 7),
     /// Rule 5: the answer to a repeated request counts a full lifetime again.
@@ -80,7 +80,7 @@ mutations! {
     /// Rule 6: nobody waits for a lease that may still run.
     LapseAtOnce = ("no wait for a lease that may still run", 7),
     /// Rule 6: a process that starts anew goes on in the epoch of its predecessor.
-    SameEpochAfterRestart = ("same epoch after restart", 2),
+    SameEpochAfterRestart = ("same epoch after restart", 7),
     /// Rule 7: a receipt that is shown again moves units again.
     ReclaimedTwice = ("reclaim the same receipt twice", 73),
     /// Rule 7: units that moved with a checkout are free for any engine.

@@ -1,7 +1,6 @@
 //! What runs have shown, as the files that docs/proof.md is made of.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use leasehold_proof::{Bug, Mutation as Caught, Results};
 
@@ -46,9 +45,9 @@ const NOT_COVERED: [&str; 7] = [
     "restoring a disk or a whole cluster from a backup",
 ];
 
-/// What many seeds have shown.
+/// What many seeds have shown; `begun` says when, where and of which version.
 #[must_use]
-pub fn simulation(summary: &Summary, command: &str, took: Duration) -> Results {
+pub fn simulation(begun: Results, summary: &Summary) -> Results {
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     let mut transitions = faults.clone();
     let known = FREQUENT.into_iter().chain(RARE).map(|what| (what, 0));
@@ -71,7 +70,7 @@ pub fn simulation(summary: &Summary, command: &str, took: Duration) -> Results {
         lost_calls: violations.iter().filter(is_loss).count() as u64,
         bugs: BUGS.iter().map(bug).collect(),
         not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
-        ..Results::of("simulation", command, took)
+        ..begun
     }
 }
 
@@ -89,14 +88,9 @@ fn bug(bug: &crate::bugs::Bug) -> Bug {
     Bug { name: bug.name.to_owned(), test: bug.test.to_owned(), story: bug.story.to_owned() }
 }
 
-/// Which seed noticed each mutation, if one did.
+/// Which seed noticed each mutation, if one of the first `seeds_max` did.
 #[must_use]
-pub fn mutations(
-    found: &[(Mutation, Option<Report>)],
-    seeds_max: u64,
-    command: &str,
-    took: Duration,
-) -> Results {
+pub fn mutations(begun: Results, found: &[(Mutation, Option<Report>)], seeds_max: u64) -> Results {
     let caught = |(mutation, report): &(Mutation, Option<Report>)| {
         let by = report.as_ref().map(|report| {
             format!("seed {}: {}", report.seed, report.violation.as_deref().unwrap_or_default())
@@ -121,6 +115,6 @@ pub fn mutations(
              tests of core"
                 .to_owned(),
         ],
-        ..Results::of("mutations", command, took)
+        ..begun
     }
 }

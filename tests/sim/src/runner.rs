@@ -39,8 +39,8 @@ pub struct Summary {
     pub failures: Vec<Report>,
 }
 
-/// How many seeds were run, and how many of them failed.
-pub(crate) type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+/// Told of each report, with how many seeds were run by then, and how many of them failed.
+pub(crate) type Progress<'a> = &'a (dyn Fn(&Report, u64, u64) + Sync);
 
 /// After as many failures the rest of the seeds is not run.
 const FAILURES_MAX: u64 = 20;
@@ -125,9 +125,9 @@ pub fn run_many(seeds: Range<u64>, on_progress: Progress<'_>) -> Summary {
             }
             let report = run(seed, None);
             let failures = u64::from(report.violation.is_some());
-            summary.add(report);
             let failures = failed.fetch_add(failures, Ordering::Relaxed) + failures;
-            on_progress(done.fetch_add(1, Ordering::Relaxed) + 1, failures);
+            on_progress(&report, done.fetch_add(1, Ordering::Relaxed) + 1, failures);
+            summary.add(report);
             if failures >= FAILURES_MAX {
                 is_over.store(true, Ordering::Relaxed);
             }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use leasehold_proof::Results;
 use leasehold_sim::{Mutation, Summary, hunt, results, run_many, run_traced};
 
 const USAGE: &str = "usage:
@@ -95,29 +96,36 @@ fn replay(seed: u64, is_traced: bool, without: Option<Mutation>) -> Result<ExitC
 
 fn run_range(first: u64, end: u64, file: Option<&Path>) -> Result<ExitCode> {
     let began = Instant::now();
+    let begun = begin("simulation", &format!("--seeds {first}..{end}"), file);
     let told = Mutex::new(began);
     let count = end.saturating_sub(first);
-    let summary = run_many(first..end, &|done, failed| {
+    let summary = run_many(first..end, &|report, done, failed| {
+        if report.violation.is_some() {
+            let _ = writeln!(io::stderr(), "{}", report.story());
+        }
         let Ok(mut told) = told.try_lock() else { return };
         if told.elapsed() < PROGRESS_EVERY {
             return;
         }
         *told = Instant::now();
         let left = began.elapsed().as_secs() * (count - done) / done;
+        let progress = format!("{done} of {count} seeds, {failed} of them failed, {left} s left");
         // Nobody may be listening.
-        let _ = writeln!(
-            io::stderr(),
-            "{done} of {count} seeds, {failed} of them failed, {left} s left"
-        );
+        let _ = writeln!(io::stderr(), "{progress}");
     });
-    if let Some(file) = file {
-        let command = format!(
-            "cargo run -p leasehold-sim -- --seeds {first}..{end} --results {}",
-            file.display()
-        );
-        results::simulation(&summary, &command, began.elapsed()).write(file)?;
+    if let Some((mut begun, file)) = begun {
+        begun.seconds = began.elapsed().as_secs();
+        results::simulation(begun, &summary).write(file)?;
     }
     print(&summary)
+}
+
+/// The head of a results file, of the version that begins to run now.
+fn begin<'a>(layer: &str, arguments: &str, file: Option<&'a Path>) -> Option<(Results, &'a Path)> {
+    let file = file?;
+    let program = "cargo run -p leasehold-sim --";
+    let command = format!("{program} {arguments} --results {}", file.display());
+    Some((Results::of(layer, &command, Duration::ZERO), file))
 }
 
 fn print(summary: &Summary) -> Result<ExitCode> {
@@ -135,6 +143,7 @@ fn print(summary: &Summary) -> Result<ExitCode> {
 
 fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
     let began = Instant::now();
+    let begun = begin("mutations", "--mutations", file);
     let mut found = Vec::new();
     let mut out = io::stdout().lock();
     for (index, mutation) in Mutation::ALL.iter().enumerate() {
@@ -149,10 +158,9 @@ fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
         }
         found.push((*mutation, report));
     }
-    if let Some(file) = file {
-        let command =
-            format!("cargo run -p leasehold-sim -- --mutations --results {}", file.display());
-        results::mutations(&found, SEEDS_MAX, &command, began.elapsed()).write(file)?;
+    if let Some((mut begun, file)) = begun {
+        begun.seconds = began.elapsed().as_secs();
+        results::mutations(begun, &found, SEEDS_MAX).write(file)?;
     }
     let all_caught = found.iter().all(|(_, report)| report.is_some());
     Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
