@@ -18,6 +18,7 @@ use crate::world::{World, shown};
 /// Before the next attempt when a node said no, or nobody listened.
 const PAUSE_MS: u64 = 60;
 const NO_ANSWER: &str = "no answer";
+const NOBODY: &str = "nobody there";
 /// A call that goes on to the end of the run.
 const FOR_GOOD: Time = Time::MAX / 2;
 
@@ -42,7 +43,7 @@ impl World {
         let Some(ended) = self.engines[engine].calls.remove(&call) else { return };
         self.trace(|| format!("engine {engine} hears on call {call}: {}", shown(&reply)));
         match (&ended.kind, reply) {
-            (_, EngineReply::Refused) => self.on_failed(engine, call, &ended, "nobody there"),
+            (_, EngineReply::Refused) => self.on_failed(engine, call, &ended, NOBODY),
             (CallKind::Checkout { request }, EngineReply::Granted { receipt, valid_for_ms }) => {
                 self.on_granted(engine, call, &ended, *request, receipt, valid_for_ms);
             }
@@ -89,7 +90,7 @@ impl World {
     fn on_failed(&mut self, engine: EngineIndex, call: CallId, ended: &EngineCall, why: &str) {
         let moment = self.engine_moment(engine);
         self.judge_if_current(engine, call, ended, why);
-        if why == NO_ANSWER {
+        if why == NO_ANSWER || why == NOBODY {
             self.engines[engine].avoid(ended.node, moment);
         }
         let next = self.engines[engine].node_after(ended.node, moment);
@@ -139,7 +140,8 @@ impl World {
         let moment = self.engine_moment(engine);
         let valid_until = self.deadline(engine, ended.sent, valid_for_ms);
         let is_fresh = valid_for_ms > self.plan.timings.checkout_ttl_ms / 2;
-        if is_fresh && ended.fate == Fate::Delivered && valid_until <= moment {
+        let is_late = valid_until <= moment && ended.fate == Fate::Delivered;
+        if is_fresh && is_late && self.unfit_since(ended.machine, ended.sent_at).is_none() {
             self.violate(format!("engine {engine} was granted what was dead when it came"));
         }
         match &self.engines[engine].stage {

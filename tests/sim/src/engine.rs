@@ -21,7 +21,7 @@ pub(crate) struct Engine {
     pub(crate) clock: LocalClock,
     /// Nodes to ask, those of the own site first.
     pub(crate) nodes: Vec<NodeId>,
-    /// Until when each of them is left alone, since it did not answer.
+    /// Until when each of them is left alone, since it did not serve.
     pub(crate) avoid_until: Vec<Moment>,
     pub(crate) stage: Stage,
     pub(crate) calls: BTreeMap<CallId, EngineCall>,
@@ -93,7 +93,7 @@ pub(crate) enum CallKind {
     Checkin { receipt: Vec<u8>, tries: u32 },
 }
 
-/// A node that did not answer is left alone for so long, while others answer.
+/// A node that did not answer, or was not there, is left alone for so long, while others answer.
 const AVOID_MS: u64 = 2_000;
 /// How long an engine tries to get a checkout, beyond the wait it asks for.
 const PATIENCE_MS: u64 = 3_000;
@@ -245,7 +245,7 @@ impl World {
         let (mut receipt, node) = (held.receipt.clone(), held.node);
         let age_ms = moment.since(held.sent);
         let kind = CallKind::Renew { receipt: receipt.clone() };
-        let is_forged = self.plan.class == Class::Wild && self.dice.chance(3);
+        let is_forged = !self.is_healed && self.plan.class == Class::Wild && self.dice.chance(3);
         if is_forged {
             self.tally.count("fault receipt forged");
             let last = receipt.len() - 1;

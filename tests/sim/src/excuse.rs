@@ -72,7 +72,10 @@ impl World {
             Fate::Delivered => {}
         }
         let (machine, from) = (ended.machine, ended.sent_at);
-        self.unfit_since(machine, from).or_else(|| self.claim_excuse(engine, machine, from))
+        let is_old = self.is_healed && from < self.plan.heal_at + SECOND;
+        self.unfit_since(machine, from)
+            .or_else(|| self.claim_excuse(engine, machine, from))
+            .or_else(|| is_old.then_some("messages of before the healing were still on their way"))
     }
 
     /// Why a node in good health could not have the units of an engine's checkout.
@@ -110,7 +113,8 @@ impl World {
     ) -> Option<&'static str> {
         let at = self.machines.iter().rposition(|it| it.node == holder);
         if at == Some(machine) {
-            return None;
+            // It may be about to leave for another node.
+            return self.is_too_slow(3, 0).then_some(SLOW);
         }
         let is_reached = at.is_some_and(|at| {
             let (here, there) = (Place::Machine(machine), Place::Machine(at));

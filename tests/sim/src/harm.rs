@@ -26,14 +26,7 @@ impl World {
             Fault::Drain { victim, down } => self.drain(victim, down),
             Fault::Pause { victim, lasts } => self.pause(victim, lasts, false),
             Fault::Suspend { victim, lasts } => self.pause(victim, lasts, true),
-            Fault::WallStep { victim, by_ms } => {
-                if let Some(machine) = self.resolve(victim) {
-                    let way = if by_ms > 0 { "forward" } else { "back" };
-                    self.tally.count(&format!("fault wall clock stepped {way}"));
-                    self.machines[machine].clock.step_wall(by_ms);
-                    self.disturb(machine, "its wall clock was set");
-                }
-            }
+            Fault::WallStep { victim, by_ms } => self.step_wall(victim, by_ms),
             Fault::Isolate { victim, lasts, with_engines, is_one_way } => {
                 self.isolate(victim, lasts, with_engines, is_one_way);
             }
@@ -164,10 +157,27 @@ impl World {
         self.queue.push(self.now + down, Event::Restart { machine });
     }
 
+    /// Not while the steady clock stands still or just before: what the wall clock would tell of
+    /// that is what the design relies on.
+    fn step_wall(&mut self, victim: Victim, by_ms: i64) {
+        let Some(machine) = self.resolve(victim) else { return };
+        let process = self.machines[machine].process;
+        if process.is_some_and(|process| self.is_paused(process)) {
+            return;
+        }
+        let way = if by_ms > 0 { "forward" } else { "back" };
+        self.tally.count(&format!("fault wall clock stepped {way}"));
+        self.machines[machine].clock.step_wall(by_ms);
+        self.machines[machine].wall_set_at = Some(self.now);
+        self.disturb(machine, "its wall clock was set");
+    }
+
     fn pause(&mut self, victim: Victim, lasts: Time, is_suspended: bool) {
         let Some(machine) = self.resolve(victim) else { return };
         let Some(process) = self.machines[machine].process else { return };
-        if self.processes[process].paused_until > self.now {
+        let wall_set_at = self.machines[machine].wall_set_at;
+        let is_masked = is_suspended && wall_set_at.is_some_and(|at| at + SECOND > self.now);
+        if self.processes[process].paused_until > self.now || is_masked {
             return;
         }
         self.processes[process].paused_until = self.now + lasts;

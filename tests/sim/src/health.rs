@@ -47,6 +47,11 @@ impl World {
                 (Place::Machine(machine), Place::Machine(self.processes[*leader].machine));
             self.cuts.is_cut(there, here, self.now) && !self.cuts.is_cut(here, there, self.now)
         });
+        // What a second process under its id sends is not meant.
+        let node = self.machines[machine].node;
+        let same_id = self.machines.iter().filter(|it| it.node == node && it.process.is_some());
+        let is_alone = self.machines[machine].process.is_some() && same_id.count() < 2;
+        let deaf_to = deaf_to.filter(|_| is_alone);
         let known = self.machines[machine].health.deaf;
         let Some(leader) = deaf_to else {
             self.machines[machine].health.deaf = None;
@@ -56,7 +61,6 @@ impl World {
         self.machines[machine].health.deaf = Some((leader, since));
         // It counts as deaf after a lease, and its lease ends a lease after its last beat.
         let longest = 2 * self.plan.timings.stretch(self.plan.timings.end_lease_after_ms()) * MS;
-        let node = self.machines[machine].node;
         let lease = self.raft.reference.node(node).and_then(|node| node.lease.as_ref());
         if self.now > since + longest + 2 * SECOND && lease.is_some_and(|lease| lease.live) {
             self.violate(format!("node {node} is deaf, and its lease goes on"));

@@ -82,6 +82,8 @@ pub(crate) struct Machine {
     /// Another machine has taken over its node id.
     pub(crate) is_retired: bool,
     pub(crate) is_removed: bool,
+    /// When its wall clock was set last.
+    pub(crate) wall_set_at: Option<Time>,
     /// It applies nothing before.
     pub(crate) applies_at: Time,
     pub(crate) health: Health,
@@ -169,6 +171,7 @@ impl World {
             last_process: None,
             is_retired: false,
             is_removed: false,
+            wall_set_at: None,
             applies_at: 0,
             health: Health::default(),
         });
@@ -225,6 +228,7 @@ impl World {
         let id = ProcessId(self.dice.bytes16());
         let mut started = Process::new(machine, config, id);
         let at = &mut self.machines[machine];
+        at.clock.thaw(self.now);
         started.gone = gone;
         started.applied = at.disk.0;
         started.replica.install(at.disk.1.clone(), at.clock.moment(self.now));
