@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # Where rustup puts cargo; the shells of services and containers often lack it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-# Passed to `leasehold demo`: make demo ARGS=--keep
+# Passed to `leasehold demo` and the model: make demo ARGS=--keep
 ARGS ?=
 # Seeds of the simulator: `make test` runs TEST_SEEDS, `make sim` SEEDS.
 TEST_SEEDS ?= 2000
@@ -44,16 +44,10 @@ sim: ## Run the simulator alone, on all cores (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build
 	$(STAGE) "simulator, $(SEEDS) seeds" $(CARGO) run --locked --package leasehold-sim -- --seeds 0..$(SEEDS)
 
-model: ## Check every state of the small model, with wide bounds, and note the results
+model: ## Check every state of the small model, and note the results (ARGS=--large: wider bounds)
 	$(STAGE) "tools" scripts/setup build
 	$(STAGE) "exhaustive model" $(CARGO) run --locked --package leasehold-model -- \
-		--large --results docs/proof/results/model.json
-
-chaos: ## Faults on real processes under load, as root on disks too (MINUTES=30 SEED=1)
-	$(STAGE) "tools" scripts/setup build
-	$(STAGE) "programs" $(CARGO) build --locked --package leasehold --package leasehold-cluster-tests --bins
-	$(STAGE) "chaos, $(MINUTES) minutes" target/debug/leasehold-chaos --minutes $(MINUTES) --seed $(SEED) \
-		--results docs/proof/results/chaos.json
+		$(ARGS) --results docs/proof/results/model.json
 
 proof: ## Write docs/proof.md from docs/proof
 	$(STAGE) "tools" scripts/setup build

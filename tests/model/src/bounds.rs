@@ -109,7 +109,15 @@ impl Bounds {
     pub(crate) const FENCE: Bounds = Bounds {
         name: "a node is fenced while it runs",
         first_leader: 1,
-        budget: Budget { beats: [1, 0], grants: 2, shows: 1, fences: 1, opens: 1, ..NOTHING },
+        budget: Budget {
+            beats: [1, 0],
+            grants: 2,
+            shows: 1,
+            checkins: 1,
+            fences: 1,
+            opens: 1,
+            ..NOTHING
+        },
         ..FIRST_FAILS
     };
     pub(crate) const CHANGE: Bounds = Bounds {
@@ -127,7 +135,7 @@ impl Bounds {
         ..FIRST_FAILS
     };
 
-    /// The same with a check-in more, and a draw or a unit given back: some minutes.
+    /// The same with a check-in more, and a draw or a unit given back: takes long.
     #[must_use]
     pub fn larger(self) -> Self {
         let budget = Budget { checkins: 1, draws: self.budget.draws + 1, ..self.budget };
