@@ -39,8 +39,9 @@ pub struct Summary {
     pub failures: Vec<Report>,
 }
 
-/// Told of each report, with how many seeds were run by then, and how many of them failed.
-pub(crate) type Progress<'a> = &'a (dyn Fn(&Report, u64, u64) + Sync);
+/// Told of each report, with how many seeds were run by then, and how many of them failed; tells
+/// whether to go on.
+pub(crate) type Progress<'a> = &'a (dyn Fn(&Report, u64, u64) -> bool + Sync);
 
 /// After as many failures the rest of the seeds is not run.
 const FAILURES_MAX: u64 = 20;
@@ -110,7 +111,7 @@ fn run_world(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Report {
     }
 }
 
-/// Runs all seeds, on all cores.
+/// Runs seeds in turn, on all cores, to the last of them or until it is told to stop.
 #[must_use]
 pub fn run_many(seeds: Range<u64>, on_progress: Progress<'_>) -> Summary {
     let next = AtomicU64::new(seeds.start);
@@ -126,9 +127,10 @@ pub fn run_many(seeds: Range<u64>, on_progress: Progress<'_>) -> Summary {
             let report = run(seed, None);
             let failures = u64::from(report.violation.is_some());
             let failures = failed.fetch_add(failures, Ordering::Relaxed) + failures;
-            on_progress(&report, done.fetch_add(1, Ordering::Relaxed) + 1, failures);
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let goes_on = on_progress(&report, done, failures);
             summary.add(report);
-            if failures >= FAILURES_MAX {
+            if !goes_on || failures >= FAILURES_MAX {
                 is_over.store(true, Ordering::Relaxed);
             }
         }

@@ -1,6 +1,7 @@
 //! Runs seeds, replays one, looks for seeds that notice a missing rule; writes what came of it.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -11,7 +12,7 @@ use leasehold_proof::Results;
 use leasehold_sim::{Mutation, Summary, hunt, results, run_many, run_traced};
 
 const USAGE: &str = "usage:
-  leasehold-sim --seeds FIRST..END [--results FILE]
+  leasehold-sim --seeds FIRST..END [--minutes LIMIT] [--results FILE]
   leasehold-sim --seed NUMBER [--trace] [--without RULE]
   leasehold-sim --mutations [--results FILE]
 RULE is a number of the list that `leasehold-sim --mutations` prints.";
@@ -22,7 +23,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 enum Wish {
     One { seed: u64, is_traced: bool, without: Option<Mutation> },
-    Many { first: u64, end: u64, results: Option<PathBuf> },
+    Many { seeds: Range<u64>, minutes: Option<u64>, results: Option<PathBuf> },
     Mutations { results: Option<PathBuf> },
 }
 
@@ -31,7 +32,9 @@ fn main() -> Result<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match Wish::parse(&arguments) {
         Some(Wish::One { seed, is_traced, without }) => replay(seed, is_traced, without),
-        Some(Wish::Many { first, end, results }) => run_range(first, end, results.as_deref()),
+        Some(Wish::Many { seeds, minutes, results }) => {
+            run_range(&seeds, minutes, results.as_deref())
+        }
         Some(Wish::Mutations { results }) => hunt_all(results.as_deref()),
         None => {
             writeln!(io::stderr(), "{USAGE}")?;
@@ -56,8 +59,12 @@ impl Wish {
             }
             ["--seeds", range, rest @ ..] => {
                 let (first, end) = range.split_once("..")?;
-                let results = results_file(rest)?;
-                Some(Self::Many { first: first.parse().ok()?, end: end.parse().ok()?, results })
+                let seeds = first.parse().ok()?..end.parse().ok()?;
+                let (minutes, rest) = match rest {
+                    ["--minutes", minutes, rest @ ..] => (Some(minutes.parse().ok()?), rest),
+                    rest => (None, rest),
+                };
+                Some(Self::Many { seeds, minutes, results: results_file(rest)? })
             }
             ["--mutations", rest @ ..] => Some(Self::Mutations { results: results_file(rest)? }),
             _ => None,
@@ -94,30 +101,37 @@ fn replay(seed: u64, is_traced: bool, without: Option<Mutation>) -> Result<ExitC
     Ok(ExitCode::FAILURE)
 }
 
-fn run_range(first: u64, end: u64, file: Option<&Path>) -> Result<ExitCode> {
+fn run_range(range: &Range<u64>, minutes: Option<u64>, file: Option<&Path>) -> Result<ExitCode> {
     let began = Instant::now();
-    let begun = begin("simulation", &format!("--seeds {first}..{end}"), file);
+    let limit = minutes.map(|minutes| format!(" --minutes {minutes}")).unwrap_or_default();
+    let begun =
+        begin("simulation", &format!("--seeds {}..{}{limit}", range.start, range.end), file);
+    let longest = minutes.map_or(Duration::MAX, |minutes| Duration::from_secs(60 * minutes));
     let told = Mutex::new(began);
-    let count = end.saturating_sub(first);
-    let summary = run_many(first..end, &|report, done, failed| {
+    let summary = run_many(range.clone(), &|report, done, failed| {
         if report.violation.is_some() {
-            let _ = writeln!(io::stderr(), "{}", report.story());
+            tell(&report.story());
         }
-        let Ok(mut told) = told.try_lock() else { return };
-        if told.elapsed() < PROGRESS_EVERY {
-            return;
+        if let Ok(mut told) = told.try_lock()
+            && told.elapsed() >= PROGRESS_EVERY
+        {
+            *told = Instant::now();
+            let count = range.end - range.start;
+            let left_s = began.elapsed().as_secs() * (count - done) / done;
+            tell(&format!("{done} of {count} seeds, {failed} of them failed, {left_s} s left"));
         }
-        *told = Instant::now();
-        let left = began.elapsed().as_secs() * (count - done) / done;
-        let progress = format!("{done} of {count} seeds, {failed} of them failed, {left} s left");
-        // Nobody may be listening.
-        let _ = writeln!(io::stderr(), "{progress}");
+        began.elapsed() < longest
     });
     if let Some((mut begun, file)) = begun {
         begun.seconds = began.elapsed().as_secs();
         results::simulation(begun, &summary).write(file)?;
     }
     print(&summary)
+}
+
+fn tell(line: &str) {
+    // Nobody may be listening.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The head of a results file, of the version that begins to run now.
