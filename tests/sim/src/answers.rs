@@ -40,7 +40,10 @@ impl World {
 
     pub(crate) fn on_reply(&mut self, engine: EngineIndex, call: CallId, reply: EngineReply) {
         // Only an answer of the node ends a call for good: a second copy finds nothing.
-        let Some(ended) = self.engines[engine].calls.remove(&call) else { return };
+        let Some(ended) = self.engines[engine].calls.remove(&call) else {
+            self.forget_grant(&reply);
+            return;
+        };
         self.trace(|| format!("engine {engine} hears on call {call}: {}", shown(&reply)));
         match (&ended.kind, reply) {
             (_, EngineReply::Refused) => self.on_failed(engine, call, &ended, NOBODY),
@@ -74,6 +77,13 @@ impl World {
             ) => {}
         }
         self.set_engine_wake(engine);
+    }
+
+    /// Of a grant that nobody takes any more the units are lent until it has expired.
+    fn forget_grant(&mut self, reply: &EngineReply) {
+        if matches!(reply, EngineReply::Granted { .. }) {
+            self.forgotten_at = self.now;
+        }
     }
 
     /// A renewal failed that the engine counted on.
@@ -161,7 +171,9 @@ impl World {
                     asking.call = None;
                     asking.item.request = RequestId(self.dice.bytes16());
                 }
-                if !self.dice.chance(200) {
+                if self.dice.chance(200) {
+                    self.forgotten_at = self.now;
+                } else {
                     self.check_in(engine, receipt, ended.node, 0);
                 }
             }

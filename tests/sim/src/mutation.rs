@@ -100,18 +100,31 @@ mutations! {
 impl Mutation {
     /// Whether a violation shows what is wrong, and is no mere consequence of how it was made so.
     pub(crate) fn is_shown_by(self, violation: &str) -> bool {
-        let is_shown_in_use = matches!(
-            self,
+        let signs: &[&str] = match self {
+            Mutation::HolderIgnoresDrift
+            | Mutation::HolderKeepsNoMargin
+            | Mutation::HolderCountsFromAnswer
+            | Mutation::HolderLendsOn
+            | Mutation::BeatsAcknowledgedFromMemory
+            | Mutation::LeaseEndedEarly
+            | Mutation::FreezeWithoutCompare
+            | Mutation::TimersFromElection
+            | Mutation::PredecessorDeclaredGone
+            | Mutation::LapseAtOnce => &["though its lease"],
+            Mutation::ThawAtOnce => &["thawed that"],
             Mutation::EngineCountsFromAnswer
-                | Mutation::SameEpochAfterRestart
-                | Mutation::EngineResurrects
-                | Mutation::DeskHoldsForTtlOnly
-                | Mutation::RetryCountsAnew
-                | Mutation::ReclaimedTwice
-                | Mutation::ReclaimedUnitsAreFree
-        );
-        let in_use = ["over-issue", "engines may use", "double use"];
-        !is_shown_in_use || in_use.iter().any(|it| violation.starts_with(it))
+            | Mutation::EngineResurrects
+            | Mutation::DeskHoldsForTtlOnly
+            | Mutation::RetryCountsAnew
+            | Mutation::SameEpochAfterRestart
+            | Mutation::ReclaimedUnitsAreFree => &["engines may use"],
+            Mutation::ReclaimedTwice => &["double use"],
+            Mutation::CutIgnored => &["which ended or was cut"],
+            Mutation::DeafBeatsCommitted => &["is deaf"],
+            Mutation::DrawnBeyondReserve | Mutation::UsedUnitsReturned => &["has lent"],
+            Mutation::StaleSnapshotRestored => &["applied entry", "differs from its peers'"],
+        };
+        signs.iter().chain(&["over-issue"]).any(|sign| violation.contains(sign))
     }
 }
 

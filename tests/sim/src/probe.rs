@@ -23,6 +23,10 @@ impl World {
         match probe {
             Probe::Heal => self.heal(),
             Probe::LetAllIn => self.let_all_in(),
+            Probe::Account if self.forgotten_at + self.plan.healing() > self.now => {
+                let at = self.forgotten_at + self.plan.healing();
+                self.queue.push(at, Event::Probe(probe));
+            }
             Probe::Account => {
                 self.check_accounts();
                 self.queue.push(self.now, Event::Probe(Probe::AskForAll { pass: 0 }));

@@ -1,8 +1,9 @@
 //! Runs seeds: one with a trace, or many on all cores; and looks for seeds that notice a mutation.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use leasehold_proof::revision;
@@ -39,12 +40,11 @@ pub struct Summary {
     pub failures: Vec<Report>,
 }
 
-/// Told of each report, with how many seeds were run by then, and how many of them failed; tells
-/// whether to go on.
-pub(crate) type Progress<'a> = &'a (dyn Fn(&Report, u64, u64) -> bool + Sync);
+/// Told of each report, and what has come of all seeds so far.
+pub(crate) type Progress<'a> = &'a (dyn Fn(&Report, &Summary) + Sync);
 
 /// After as many failures the rest of the seeds is not run.
-const FAILURES_MAX: u64 = 20;
+const FAILURES_MAX: usize = 20;
 
 impl Report {
     /// What failed, in which version, and how to see it again.
@@ -61,22 +61,15 @@ impl Report {
 }
 
 impl Summary {
-    fn add(&mut self, report: Report) {
+    fn add(&mut self, report: &Report) {
         self.seeds += 1;
         self.tally.merge(&report.tally);
         self.over_issued = self.over_issued.max(report.over_issued);
         self.lasted += report.lasted;
         if report.violation.is_some() {
-            self.failures.push(report);
+            self.failures.push(report.clone());
+            self.failures.sort_by_key(|report| report.seed);
         }
-    }
-
-    fn merge(&mut self, other: Summary) {
-        self.seeds += other.seeds;
-        self.tally.merge(&other.tally);
-        self.over_issued = self.over_issued.max(other.over_issued);
-        self.lasted += other.lasted;
-        self.failures.extend(other.failures);
     }
 }
 
@@ -111,41 +104,33 @@ fn run_world(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Report {
     }
 }
 
-/// Runs seeds in turn, on all cores, to the last of them or until it is told to stop.
+/// Runs seeds in turn, on all cores.
 #[must_use]
 pub fn run_many(seeds: Range<u64>, on_progress: Progress<'_>) -> Summary {
     let next = AtomicU64::new(seeds.start);
-    let (done, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-    let is_over = AtomicBool::new(false);
+    let summary = Mutex::new(Summary::default());
     let work = || {
-        let mut summary = Summary::default();
-        while !is_over.load(Ordering::Relaxed) {
+        loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 break;
             }
             let report = run(seed, None);
-            let failures = u64::from(report.violation.is_some());
-            let failures = failed.fetch_add(failures, Ordering::Relaxed) + failures;
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            let goes_on = on_progress(&report, done, failures);
-            summary.add(report);
-            if !goes_on || failures >= FAILURES_MAX {
-                is_over.store(true, Ordering::Relaxed);
+            let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+            summary.add(&report);
+            on_progress(&report, &summary);
+            if summary.failures.len() >= FAILURES_MAX {
+                break;
             }
         }
-        summary
     };
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    let mut total = Summary::default();
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        for thread in threads {
-            total.merge(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
+        (0..workers).for_each(|_| {
+            scope.spawn(work);
+        });
     });
-    total.failures.sort_by_key(|report| report.seed);
-    total
+    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs seeds in turn until one of them notices that a rule is missing.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,7 +12,7 @@ use leasehold_proof::Results;
 use leasehold_sim::{Mutation, Summary, hunt, results, run_many, run_traced};
 
 const USAGE: &str = "usage:
-  leasehold-sim --seeds FIRST..END [--minutes LIMIT] [--results FILE]
+  leasehold-sim --seeds FIRST..END [--results FILE]
   leasehold-sim --seed NUMBER [--trace] [--without RULE]
   leasehold-sim --mutations [--results FILE]
 RULE is a number of the list that `leasehold-sim --mutations` prints.";
@@ -23,7 +23,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 enum Wish {
     One { seed: u64, is_traced: bool, without: Option<Mutation> },
-    Many { seeds: Range<u64>, minutes: Option<u64>, results: Option<PathBuf> },
+    Many { seeds: Range<u64>, results: Option<PathBuf> },
     Mutations { results: Option<PathBuf> },
 }
 
@@ -32,9 +32,7 @@ fn main() -> Result<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match Wish::parse(&arguments) {
         Some(Wish::One { seed, is_traced, without }) => replay(seed, is_traced, without),
-        Some(Wish::Many { seeds, minutes, results }) => {
-            run_range(&seeds, minutes, results.as_deref())
-        }
+        Some(Wish::Many { seeds, results }) => run_range(&seeds, results.as_deref()),
         Some(Wish::Mutations { results }) => hunt_all(results.as_deref()),
         None => {
             writeln!(io::stderr(), "{USAGE}")?;
@@ -60,11 +58,7 @@ impl Wish {
             ["--seeds", range, rest @ ..] => {
                 let (first, end) = range.split_once("..")?;
                 let seeds = first.parse().ok()?..end.parse().ok()?;
-                let (minutes, rest) = match rest {
-                    ["--minutes", minutes, rest @ ..] => (Some(minutes.parse().ok()?), rest),
-                    rest => (None, rest),
-                };
-                Some(Self::Many { seeds, minutes, results: results_file(rest)? })
+                Some(Self::Many { seeds, results: results_file(rest)? })
             }
             ["--mutations", rest @ ..] => Some(Self::Mutations { results: results_file(rest)? }),
             _ => None,
@@ -101,31 +95,34 @@ fn replay(seed: u64, is_traced: bool, without: Option<Mutation>) -> Result<ExitC
     Ok(ExitCode::FAILURE)
 }
 
-fn run_range(range: &Range<u64>, minutes: Option<u64>, file: Option<&Path>) -> Result<ExitCode> {
-    let began = Instant::now();
-    let limit = minutes.map(|minutes| format!(" --minutes {minutes}")).unwrap_or_default();
-    let begun =
-        begin("simulation", &format!("--seeds {}..{}{limit}", range.start, range.end), file);
-    let longest = minutes.map_or(Duration::MAX, |minutes| Duration::from_secs(60 * minutes));
-    let told = Mutex::new(began);
-    let summary = run_many(range.clone(), &|report, done, failed| {
+fn run_range(range: &Range<u64>, file: Option<&Path>) -> Result<ExitCode> {
+    let head = Head::now("simulation", file);
+    let write = |summary: &Summary| {
+        let end = range.start + summary.seeds;
+        head.write(&format!("--seeds {}..{end}", range.start), |begun| {
+            results::simulation(begun, summary)
+        })
+    };
+    let told = Mutex::new(Instant::now());
+    let summary = run_many(range.clone(), &|report, summary| {
         if report.violation.is_some() {
             tell(&report.story());
         }
-        if let Ok(mut told) = told.try_lock()
-            && told.elapsed() >= PROGRESS_EVERY
-        {
-            *told = Instant::now();
-            let count = range.end - range.start;
-            let left_s = began.elapsed().as_secs() * (count - done) / done;
-            tell(&format!("{done} of {count} seeds, {failed} of them failed, {left_s} s left"));
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() < PROGRESS_EVERY {
+            return;
         }
-        began.elapsed() < longest
+        *told = Instant::now();
+        let (done, count, failed) =
+            (summary.seeds, range.end - range.start, summary.failures.len());
+        let left_s = head.began.elapsed().as_secs() * (count - done) / done;
+        tell(&format!("{done} of {count} seeds, {failed} of them failed, {left_s} s left"));
+        // Whoever stops a long run has what it has shown by then.
+        if let Err(error) = write(summary) {
+            tell(&format!("{error:#}"));
+        }
     });
-    if let Some((mut begun, file)) = begun {
-        begun.seconds = began.elapsed().as_secs();
-        results::simulation(begun, &summary).write(file)?;
-    }
+    write(&summary)?;
     print(&summary)
 }
 
@@ -135,11 +132,28 @@ fn tell(line: &str) {
 }
 
 /// The head of a results file, of the version that begins to run now.
-fn begin<'a>(layer: &str, arguments: &str, file: Option<&'a Path>) -> Option<(Results, &'a Path)> {
-    let file = file?;
-    let program = "cargo run -p leasehold-sim --";
-    let command = format!("{program} {arguments} --results {}", file.display());
-    Some((Results::of(layer, &command, Duration::ZERO), file))
+struct Head<'a> {
+    began: Instant,
+    layer: Results,
+    file: Option<&'a Path>,
+}
+
+impl<'a> Head<'a> {
+    fn now(layer: &str, file: Option<&'a Path>) -> Self {
+        Self { began: Instant::now(), layer: Results::of(layer, "", Duration::ZERO), file }
+    }
+
+    /// Writes the file, if one is asked for: `arguments` made what `fill` adds.
+    fn write(&self, arguments: &str, fill: impl Fn(Results) -> Results) -> Result<()> {
+        let Some(file) = self.file else { return Ok(()) };
+        let program = "cargo run -p leasehold-sim --";
+        let begun = Results {
+            command: format!("{program} {arguments} --results {}", file.display()),
+            seconds: self.began.elapsed().as_secs(),
+            ..self.layer.clone()
+        };
+        fill(begun).write(file)
+    }
 }
 
 fn print(summary: &Summary) -> Result<ExitCode> {
@@ -156,8 +170,7 @@ fn print(summary: &Summary) -> Result<ExitCode> {
 }
 
 fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
-    let began = Instant::now();
-    let begun = begin("mutations", "--mutations", file);
+    let head = Head::now("mutations", file);
     let mut found = Vec::new();
     let mut out = io::stdout().lock();
     for (index, mutation) in Mutation::ALL.iter().enumerate() {
@@ -172,10 +185,7 @@ fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
         }
         found.push((*mutation, report));
     }
-    if let Some((mut begun, file)) = begun {
-        begun.seconds = began.elapsed().as_secs();
-        results::mutations(begun, &found, SEEDS_MAX).write(file)?;
-    }
+    head.write("--mutations", |begun| results::mutations(begun, &found, SEEDS_MAX))?;
     let all_caught = found.iter().all(|(_, report)| report.is_some());
     Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
