@@ -11,6 +11,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 ARGS ?=
 # Seeds of the simulator: `make test` runs TEST_SEEDS, `make sim` SEEDS.
 TEST_SEEDS ?= 2000
+# Tests at the same time: those on real processes wait, most of their time, and take the longest.
+TEST_THREADS ?= 4
 SEEDS ?= 100000
 # For how long `make chaos` goes on, and what its faults are drawn from.
 MINUTES ?= 30
@@ -38,7 +40,7 @@ test: ## Run every test, as CI does
 	$(STAGE) "Python client, Prometheus" scripts/test-tools
 	$(STAGE) "alert rules" scripts/test-tools promtool test rules deploy/prometheus/rules.test.yml
 	$(STAGE) "tests, with $(TEST_SEEDS) seeds of the simulator" \
-		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) scripts/test-tools $(CARGO) test --locked --workspace --no-fail-fast
+		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) RUST_TEST_THREADS=$(TEST_THREADS) scripts/test-tools $(CARGO) test --locked --workspace --no-fail-fast
 
 sim: ## Run the simulator alone, on all cores (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build

@@ -1,12 +1,11 @@
 //! Faults of disks and files.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a family of faults is told apart, of all")]
-
+use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Chaos, Fault};
+use super::Chaos;
 use crate::wait::until;
 
 /// A node that can't write ends by itself: after the longest stall that it bears, at most.
@@ -17,70 +16,68 @@ const SLOW_WRITES: usize = 20;
 const START_WITHIN: Duration = Duration::from_secs(20);
 
 impl Chaos {
-    /// Harms the disk under a running node.
-    pub(super) async fn harm(&mut self, fault: Fault) {
-        let all: Vec<u64> = self.members.iter().copied().collect();
-        let id = self.pick(&all);
-        match fault {
-            Fault::DiskStalled => {
-                self.disks[&id].stall().expect("a stalled disk");
-                // Below and above what a node bears.
-                self.pass(500, 14_000).await;
-                self.disks[&id].go_on().expect("a disk that goes on");
-                // One that has had enough is on its way out now.
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Fault::DiskSlow => {
-                for _ in 0..SLOW_WRITES {
-                    self.disks[&id].stall().expect("a stalled disk");
-                    self.pass(50, 400).await;
-                    self.disks[&id].go_on().expect("a disk that goes on");
-                    // What has waited is written now.
-                    self.pass(5, 50).await;
-                }
-            }
-            Fault::DiskFull => {
-                self.disks[&id].fill();
-                self.until_ended_or(id, END_WITHIN).await;
-                self.disks[&id].free();
-            }
-            _ => {
-                self.disks[&id].break_down();
-                self.until_ended_or(id, END_WITHIN).await;
-                if self.cluster.process(id).is_running() {
-                    self.cluster.kill_9(id);
-                }
-                self.disks[&id].repair().expect("a repaired disk");
-            }
-        }
-        if !self.cluster.runs(id) {
-            self.start_or_replace(id).await;
-        }
+    /// The disk under a running node takes no writes for a while.
+    pub(super) async fn stall_disk(&mut self) {
+        let id = self.pick_any();
+        self.disks[&id].stall().expect("a stalled disk");
+        // Below and above what a node bears.
+        self.pass(500, 14_000).await;
+        self.disks[&id].go_on().expect("a disk that goes on");
+        // One that has had enough is on its way out now.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.start_if_ended(id).await;
     }
 
-    /// Damages a file of a node that is down, and starts it.
-    pub(super) async fn damage(&mut self, fault: Fault) {
-        let followers = self.followers().await;
-        let id = self.pick(&followers);
-        self.cluster.kill_9(id);
-        let data = self.cluster.layout(id).data();
-        let (directory, ending) = match fault {
-            Fault::SnapshotFlipped => ("snapshots", "snapshot"),
-            _ => ("log", "log"),
-        };
-        if let Some(path) = newest(&data.join(directory), ending) {
-            let bytes = std::fs::metadata(&path).expect("a file").len();
-            let file = std::fs::OpenOptions::new().read(true).write(true).open(&path);
-            let file = file.expect("a file of our own");
+    /// Each write waits, for a while.
+    pub(super) async fn slow_disk_down(&mut self) {
+        let id = self.pick_any();
+        for _ in 0..SLOW_WRITES {
+            self.disks[&id].stall().expect("a stalled disk");
+            self.pass(50, 400).await;
+            self.disks[&id].go_on().expect("a disk that goes on");
+            // What has waited is written now.
+            self.pass(5, 50).await;
+        }
+        self.start_if_ended(id).await;
+    }
+
+    pub(super) async fn fill_disk(&mut self) {
+        let id = self.pick_any();
+        self.disks[&id].fill();
+        self.until_ended_or(id, END_WITHIN).await;
+        self.disks[&id].free();
+        self.start_if_ended(id).await;
+    }
+
+    /// Writes fail; then an operator repairs what is left.
+    pub(super) async fn break_disk(&mut self) {
+        let id = self.pick_any();
+        self.disks[&id].break_down();
+        self.until_ended_or(id, END_WITHIN).await;
+        if self.cluster.process(id).is_running() {
+            self.cluster.kill_9(id);
+        }
+        self.disks[&id].repair().expect("a repaired disk");
+        self.start_or_replace(id).await;
+    }
+
+    pub(super) async fn truncate_log(&mut self) {
+        let id = self.kill_a_follower().await;
+        if let Some((file, bytes)) = self.file_of(id, "log", "log") {
+            file.set_len(self.dice.below(bytes)).expect("a shorter file");
+        }
+        self.start_or_replace(id).await;
+    }
+
+    /// Changes one bit of a file of a node that is down, and starts it.
+    pub(super) async fn flip_bit(&mut self, directory: &str, ending: &str) {
+        let id = self.kill_a_follower().await;
+        if let Some((file, bytes)) = self.file_of(id, directory, ending) {
             let at = self.dice.below(bytes);
-            if fault == Fault::LogTruncated {
-                file.set_len(at).expect("a shorter file");
-            } else {
-                let mut byte = [0];
-                let read = file.read_at(&mut byte, at).expect("a byte");
-                byte[0] ^= 1 << self.dice.below(8);
-                file.write_at(&byte[..read], at).expect("another byte");
-            }
+            let mut byte = [0];
+            let read = file.read_at(&mut byte, at).expect("a byte");
+            byte[0] ^= 1 << self.dice.below(8);
+            file.write_at(&byte[..read], at).expect("another byte");
         }
         self.start_or_replace(id).await;
     }
@@ -98,6 +95,27 @@ impl Chaos {
         assert!(refused.message().contains("is a member already"), "{refused}");
         self.cluster.kill_9(id);
         self.replace(id).await;
+    }
+
+    async fn kill_a_follower(&mut self) -> u64 {
+        let followers = self.followers().await;
+        let id = self.pick(&followers);
+        self.cluster.kill_9(id);
+        id
+    }
+
+    /// The newest file of this kind in a node's data, and its length.
+    fn file_of(&mut self, id: u64, directory: &str, ending: &str) -> Option<(File, u64)> {
+        let path = newest(&self.cluster.layout(id).data().join(directory), ending)?;
+        let file = File::options().read(true).write(true).open(path).expect("a file of our own");
+        let bytes = file.metadata().expect("a length").len();
+        Some((file, bytes))
+    }
+
+    async fn start_if_ended(&mut self, id: u64) {
+        if !self.cluster.runs(id) {
+            self.start_or_replace(id).await;
+        }
     }
 
     /// Starts a node whose data may be harmed: it serves, or refuses and says why. Then it is
@@ -158,7 +176,7 @@ impl Chaos {
 }
 
 /// The largest file with this ending: of the log, the one that is written to.
-fn newest(directory: &std::path::Path, ending: &str) -> Option<PathBuf> {
+fn newest(directory: &Path, ending: &str) -> Option<PathBuf> {
     let files = std::fs::read_dir(directory).ok()?;
     let paths = files.filter_map(|file| Some(file.ok()?.path()));
     let right = paths.filter(|path| path.extension().is_some_and(|it| it == ending));

@@ -255,6 +255,11 @@ impl Chaos {
         among[index]
     }
 
+    fn pick_any(&mut self) -> u64 {
+        let all: Vec<u64> = self.members.iter().copied().collect();
+        self.pick(&all)
+    }
+
     async fn leader(&mut self) -> u64 {
         let via = *self.members.first().expect("a cluster has members");
         self.cluster.leader(via).await

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::network::Cut;
 use super::{Chaos, Fault};
 
 /// A service manager's, or an operator's, time to start a node again: at most.
@@ -30,20 +31,35 @@ impl Chaos {
                 let id = self.leader().await;
                 self.pause(id).await;
             }
-            Fault::NodeCutOff
-            | Fault::NodeNotHeard
-            | Fault::NodeHearsNobody
-            | Fault::LeaderCutOff
-            | Fault::EnginesCutOff
-            | Fault::EnginesCutOffOneWay
-            | Fault::ConnectionsReset
-            | Fault::SlowNetwork => self.disturb(fault).await,
-            Fault::DiskFull | Fault::DiskStalled | Fault::DiskSlow | Fault::DiskFailing => {
-                self.harm(fault).await;
+            Fault::NodeCutOff => {
+                let followers = self.followers().await;
+                let id = self.pick(&followers);
+                self.part(id, Cut::Both).await;
             }
-            Fault::LogTruncated | Fault::LogFlipped | Fault::SnapshotFlipped => {
-                self.damage(fault).await;
+            Fault::LeaderCutOff => {
+                let id = self.leader().await;
+                self.part(id, Cut::Both).await;
             }
+            // One way, a leader is as good as any other.
+            Fault::NodeNotHeard => {
+                let id = self.pick_any();
+                self.part(id, Cut::From).await;
+            }
+            Fault::NodeHearsNobody => {
+                let id = self.pick_any();
+                self.part(id, Cut::To).await;
+            }
+            Fault::EnginesCutOff => self.part_from_engines(Cut::Both).await,
+            Fault::EnginesCutOffOneWay => self.part_from_engines(Cut::From).await,
+            Fault::ConnectionsReset => self.reset_all().await,
+            Fault::SlowNetwork => self.slow_network_down().await,
+            Fault::DiskFull => self.fill_disk().await,
+            Fault::DiskStalled => self.stall_disk().await,
+            Fault::DiskSlow => self.slow_disk_down().await,
+            Fault::DiskFailing => self.break_disk().await,
+            Fault::LogTruncated => self.truncate_log().await,
+            Fault::LogFlipped => self.flip_bit("log", "log").await,
+            Fault::SnapshotFlipped => self.flip_bit("snapshots", "snapshot").await,
             Fault::DiskEmptied => self.empty_disk().await,
             Fault::RollingRestart => self.restart_all().await,
             Fault::NodeAdded => self.add_node().await,
