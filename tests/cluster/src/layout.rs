@@ -133,13 +133,17 @@ impl Ports {
 /// Below the range from which Linux takes the local ports of outgoing connections (32768 on): a
 /// node that is down must find its port free when it comes back.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
+/// Between the first ports of processes with adjacent ids; a prime, so that each place comes once.
+const APART: u32 = 7_919;
 
 /// A free port that no other test of this process has been given.
 pub(crate) fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
-    // Test processes that run at the same time start at different places.
-    let start = u16::try_from(std::process::id() % u32::from(span)).expect("below the span");
+    // Test processes that run at the same time start at different places, though their ids may be
+    // next to each other: a cluster takes hundreds of ports.
+    let start = std::process::id().wrapping_mul(APART) % u32::from(span);
+    let start = u16::try_from(start).expect("below the span");
     for _ in 0..span {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = PORTS.start + (start.wrapping_add(offset)) % span;
