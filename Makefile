@@ -51,6 +51,12 @@ model: ## Check every state of the small model, and note the results (ARGS=--lar
 	$(STAGE) "exhaustive model" $(CARGO) run --locked --package leasehold-model -- \
 		$(ARGS) --results docs/proof/results/model.json
 
+chaos: ## Faults on real processes under load, as root on disks too (MINUTES=30 SEED=1)
+	$(STAGE) "tools" scripts/setup build
+	$(STAGE) "programs" $(CARGO) build --locked --package leasehold --package leasehold-cluster-tests --bins
+	$(STAGE) "chaos, $(MINUTES) minutes" target/debug/leasehold-chaos --minutes $(MINUTES) --seed $(SEED) \
+		--results docs/proof/results/chaos.json
+
 proof: ## Write docs/proof.md from docs/proof
 	$(STAGE) "tools" scripts/setup build
 	$(STAGE) "docs/proof.md" $(CARGO) run --locked --quiet --package leasehold-proof
