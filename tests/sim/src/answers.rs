@@ -264,6 +264,7 @@ impl World {
             }
             // To check in what it brought would end the checkout that is in use.
             Stage::Held(held) if held.earlier.iter().any(|earlier| earlier == shown) => {
+                held.call = held.call.filter(|current| *current != call);
                 self.tally.count("late renewal of a checkout that has moved on");
             }
             Stage::Idle { .. } | Stage::Asking(_) | Stage::Held(_) => {

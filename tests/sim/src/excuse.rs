@@ -127,7 +127,7 @@ impl World {
             return Some(SLOW);
         }
         if self.is_coverable(machine, receipt) {
-            return None;
+            return (self.freed_at >= from).then_some("units became free while it was asked");
         }
         Some("its node lived, could not be reached, and no unit was free")
     }

@@ -21,6 +21,10 @@ impl World {
     /// Takes note of what a command did.
     pub(crate) fn note_command(&mut self, command: &Command, outcome: &Outcome, before: &Ledger) {
         self.note_moves(command, outcome, before);
+        let reserve = |id| before.pools().get(id).map_or(0, |pool| pool.reserve);
+        if self.raft.reference.pools().iter().any(|(id, pool)| pool.reserve > reserve(id)) {
+            self.freed_at = self.now;
+        }
         match command {
             Command::Beat { .. } | Command::Operate { .. } => {}
             Command::Thaw { allotments } => self.check_thaw(allotments, before),

@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) cut_since: BTreeMap<PoolId, Time>,
     /// When frozen units could last be reclaimed that could not before.
     pub(crate) settled_at: Time,
+    /// When units last became free.
+    pub(crate) freed_at: Time,
     /// When a grant came that no engine took or gave back.
     pub(crate) forgotten_at: Time,
     pub(crate) is_finished: bool,
@@ -126,6 +128,7 @@ impl World {
             over: BTreeSet::new(),
             cut_since: BTreeMap::new(),
             settled_at: 0,
+            freed_at: 0,
             forgotten_at: 0,
             is_finished: false,
             last_call: 0,
