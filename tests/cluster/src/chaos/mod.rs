@@ -83,9 +83,10 @@ const IDS_MOST: u64 = 120;
 struct Chaos {
     plan: Plan,
     dice: Dice,
+    // Before `cluster`, whose directory can't be removed while they are mounted in it.
+    disks: BTreeMap<u64, Disk>,
     cluster: Cluster,
     load: Load,
-    disks: BTreeMap<u64, Disk>,
     /// Nodes that belong to the cluster, whether they run or not.
     members: BTreeSet<u64>,
     next_id: u64,
