@@ -162,7 +162,15 @@ impl World {
             {
                 self.become_held(engine, ended, receipt, valid_until);
             }
-            Stage::Held(held) if held.receipt == receipt => {}
+            // Too late for this attempt; another is under way and will be answered the same.
+            Stage::Asking(asking)
+                if asking.item.request == request
+                    && asking.call.is_some_and(|current| current != call) =>
+            {
+                self.tally.count("late grant of a request that is asked for again");
+            }
+            // To give it back would end the checkout that is in use, and may have moved since.
+            Stage::Held(held) if held.receipt == receipt || held.earlier.contains(&receipt) => {}
             Stage::Idle { .. } | Stage::Asking(_) | Stage::Held(_) => {
                 self.tally.count("grant given back");
                 if let Stage::Asking(asking) = &mut self.engines[engine].stage

@@ -100,6 +100,12 @@ impl World {
             ActionOutcome::Refused(ActionRefusal::LeaseMayRun) => {
                 Some("the lease of its node might still run")
             }
+            // A late copy of a renewal had shown the receipt of the unit's user before.
+            ActionOutcome::Refused(ActionRefusal::TooFewUnits)
+                if !self.is_coverable(machine, &receipt) =>
+            {
+                Some("its units had moved with an older receipt, and no unit was free")
+            }
             ActionOutcome::Done | ActionOutcome::Drawn { .. } | ActionOutcome::Refused(_) => None,
         }
     }

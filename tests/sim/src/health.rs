@@ -16,7 +16,7 @@ pub(crate) struct Health {
     ill_for: Time,
     why: &'static str,
     /// Since when this leader has heard it and it has not heard the leader.
-    deaf: Option<(ProcessIndex, Time)>,
+    pub(crate) deaf: Option<(ProcessIndex, Time)>,
     /// When a message between it and another machine was lost or late.
     pub(crate) mishap_at: Option<Time>,
 }

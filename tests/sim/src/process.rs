@@ -169,6 +169,9 @@ impl World {
                 self.on_question(process, from, call, question);
             }
             FromPeer::Answer { call, answer } => {
+                // Whoever is deaf may still hear what was sent before.
+                let machine = self.processes[process].machine;
+                self.machines[machine].health.deaf = None;
                 if let Some(awaited) = self.processes[process].calls.remove(&call) {
                     self.on_answer(process, awaited, Some(answer));
                 }

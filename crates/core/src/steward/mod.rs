@@ -119,6 +119,8 @@ impl Steward {
             Some(_) | None => now.steady,
         };
         let is_deaf = now.steady.since(heard_at) > lease_ms;
+        // A beat that was overtaken says less: the next one would seem to have heard something.
+        let heard = known.map_or(heard, |known| known.heard.max(heard));
         let noted = NodeReport { epoch, at: now.steady, report, heard, heard_at };
         self.nodes.insert(node, noted);
         if is_deaf {

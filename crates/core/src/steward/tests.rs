@@ -80,6 +80,23 @@ fn beats_of_a_deaf_node_are_not_committed_and_it_is_told_once_its_lease_has_ende
     assert!(!answer.live);
 }
 
+/// A beat from before was late. What it had heard replaced what was known, and the next beat seemed
+/// to have heard something new: a deaf node's lease went on for another T.
+#[test]
+fn a_late_beat_does_not_make_a_deaf_node_hear() {
+    let mut stage = Stage::new(10);
+    stage.settle_beat(1, 1, 0);
+    for seq in 2..=10 {
+        stage.pass(1_000);
+        stage.settle_beat(1, seq, 1);
+    }
+    stage.settle_beat(1, 1, 0);
+    stage.pass(2_000);
+    let ticket = stage.beat(1, 11, 1);
+    stage.pass(BEAT_GATHER_MS);
+    assert_eq!(stage.answers.get(&ticket), Some(&Answer::Unknown));
+}
+
 #[test]
 fn a_node_that_hears_is_never_deaf() {
     let mut stage = Stage::new(10);
