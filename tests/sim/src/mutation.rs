@@ -88,7 +88,7 @@ mutations! {
     /// Rule 8: a desk goes on lending from a pool that was cut.
     CutIgnored = ("a shrunk entitlement ignored", 4),
     /// §3a: beats of a node that hears no answers are committed.
-    DeafBeatsCommitted = ("beats of a deaf node committed", 290),
+    DeafBeatsCommitted = ("beats of a deaf node committed", 433),
     /// Conservation: a desk takes more than the ledger allots.
     DrawnBeyondReserve = ("draw beyond the reserve", 0),
     /// A desk that is asked for idle units gives back those in use as well.
