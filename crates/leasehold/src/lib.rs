@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`bench`] | checkouts at a node beside a bare echo |
+//! | [`mod@bench`] | checkouts at a node beside a bare echo |
 //! | [`cli`] | the commands, one file each |
 //! | [`demo`] | a cluster of child processes, simulated engines, and the verdict on their records |
 

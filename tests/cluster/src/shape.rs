@@ -6,7 +6,7 @@ use leasehold_core::time::Timings;
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub timings: Timings,
-    /// As [`Layout::has_plain_engines`].
+    /// As [`Layout::has_plain_engines`](crate::Layout::has_plain_engines).
     pub has_plain_engines: bool,
     pub wires: Wires,
     /// Entries between two snapshots, if not the default.
