@@ -77,4 +77,8 @@ bugs! {
         "late beat of a deaf node",
         "a beat that was overtaken said that its node had heard less, so that the next one seemed to \
          have heard more: a deaf node kept its lease for another T";
+    "desk/departed.rs" what_came_back_and_left_again_is_remembered_from_its_last_departure:
+        "second departure forgotten with the first",
+        "a call that was handed over, came back and was handed over again was told that it had \
+         ended by the node that it had left twice";
 }

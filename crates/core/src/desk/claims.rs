@@ -368,27 +368,17 @@ impl Desk {
         if let Some(lines) = self.book.take(id) {
             lines.iter().for_each(|line| self.tills.depart(line));
         }
-        self.departed.push_back((forget_at, id));
+        self.departed.insert(id, forget_at);
     }
 
     /// Whether a checkout that is not in the book was granted by this desk's present epoch.
     pub(super) fn has_ended_here(&self, receipt: &Receipt) -> bool {
-        self.is_of_this_epoch(receipt) && !self.has_departed(receipt)
+        self.is_of_this_epoch(receipt) && !self.departed.contains(receipt.checkout)
     }
 
     /// Whether this desk made the receipt, in its present epoch.
     pub(super) fn is_of_this_epoch(&self, receipt: &Receipt) -> bool {
         receipt.node == self.config.node && Some(receipt.epoch) == self.tenure.epoch()
-    }
-
-    fn has_departed(&self, receipt: &Receipt) -> bool {
-        self.departed.iter().any(|(_, id)| *id == receipt.checkout)
-    }
-
-    /// Handed-over checkouts whose old receipts have died.
-    pub(super) fn departed_to_forget(&mut self, now: Moment, most: usize) -> Vec<CheckoutId> {
-        let due = self.departed.iter().take(most).take_while(|(at, _)| *at <= now).count();
-        self.departed.drain(..due).map(|(_, id)| id).collect()
     }
 }
 

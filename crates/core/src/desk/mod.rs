@@ -17,6 +17,7 @@
 
 mod book;
 mod claims;
+mod departed;
 mod directory;
 mod engine;
 mod headroom;
@@ -39,6 +40,7 @@ use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
 use crate::time::{Moment, Now, Timings};
 use book::Book;
 use claims::Claim;
+use departed::Departed;
 use directory::Directory;
 use message::{Answer, Denial, Effect, Life, Operation, Reason, Supply, Ticket};
 use queue::Queue;
@@ -69,7 +71,7 @@ pub struct Desk {
     /// Units that moved here for checkouts covered meanwhile, and when to give them back.
     superseded: VecDeque<(Moment, Vec<ReceiptLine>)>,
     /// Handed-over checkouts, and when their old receipts must have died.
-    departed: VecDeque<(Moment, CheckoutId)>,
+    departed: Departed,
     /// Steps for the next operation.
     outbox: VecDeque<Action>,
     in_flight: Option<InFlight>,
@@ -128,7 +130,7 @@ impl Desk {
             claims: BTreeMap::new(),
             departing: BTreeMap::new(),
             superseded: VecDeque::new(),
-            departed: VecDeque::new(),
+            departed: Departed::default(),
             outbox: VecDeque::new(),
             in_flight: None,
             operation: 0,

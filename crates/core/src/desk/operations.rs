@@ -234,7 +234,7 @@ impl Desk {
             actions.extend(self.reclaims_to_ask(OWN_ACTIONS_MAX - actions.len()));
         }
         let left = OWN_ACTIONS_MAX - actions.len();
-        let checkouts = self.departed_to_forget(now.steady, left);
+        let checkouts = self.departed.take_due(now.steady, left);
         if !checkouts.is_empty() {
             actions.push(Action::Forget { checkouts });
         }
