@@ -15,9 +15,18 @@ use crate::time::{Moment, Now};
 
 /// Headroom is filled up no more often than this.
 pub(super) const SPARE_ASK_MS: u64 = 250;
-/// Each question costs a commit: while it brings no unit it is asked ever more rarely, down to
-/// this, until the desk lends again.
-pub(super) const SPARE_ASK_MS_MAX: u64 = 8_000;
+/// A feature of which the reserve had none to spare is asked for again after this. Each question
+/// costs a commit, which a call that needs units may have to wait for; and such a call draws
+/// headroom, too.
+const SPARE_AGAIN_MS: u64 = 8_000;
+
+/// Headroom that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpareAsk {
+    at: Moment,
+    /// The desk's units of the feature at that time: if there are no more now it was in vain.
+    units: u64,
+}
 
 /// What a desk has of one feature, in all pools that are open.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,20 +92,26 @@ impl Desk {
     }
 
     /// Fills up headroom before it is needed: a call then never waits for the leader.
-    pub(super) fn spare_wants(&self, now: Now) -> Vec<Want> {
-        let stocks = self.stocks(now.steady).into_iter();
-        let low = stocks.filter(|(feature, stock)| {
+    pub(super) fn spare_wants(&mut self, now: Now) -> Vec<Want> {
+        let mut wants = Vec::new();
+        for (feature, stock) in self.stocks(now.steady) {
+            let is_low = stock.used > 0 && stock.free < stock.headroom.div_ceil(2);
+            if !is_low || wants.len() == WANTS_MAX {
+                continue;
+            }
+            let (pools, units) = (self.choice(&feature, None), stock.free + stock.used);
             let is_scarce = matches!(
-                self.supplies.get(&self.choice(feature, None)),
+                self.supplies.get(&pools),
                 Some(Supply::Exhausted { .. } | Supply::NotServed | Supply::Recalling { .. })
             );
-            stock.used > 0 && stock.free < stock.headroom.div_ceil(2) && !is_scarce
-        });
-        let want = |(feature, stock): (FeatureId, Stock)| Want {
-            pools: self.choice(&feature, None),
-            need: 0,
-            spare: stock.headroom - stock.free,
-        };
-        low.map(want).take(WANTS_MAX).collect()
+            let is_in_vain = self.spare_asks.get(&feature).is_some_and(|asked| {
+                units <= asked.units && now.steady < asked.at + SPARE_AGAIN_MS
+            });
+            if !is_scarce && !is_in_vain {
+                wants.push(Want { pools, need: 0, spare: stock.headroom - stock.free });
+                self.spare_asks.insert(feature, SpareAsk { at: now.steady, units });
+            }
+        }
+        wants
     }
 }

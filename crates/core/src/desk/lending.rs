@@ -2,7 +2,6 @@
 
 use super::Desk;
 use super::book::{Checkout, CheckoutState};
-use super::headroom::SPARE_ASK_MS;
 use super::message::{Answer, Denial, FeatureUnits, Reason, Supply};
 use super::queue::{Purpose, Waiter, WaiterId};
 use super::till::TakenBack;
@@ -61,7 +60,6 @@ impl Desk {
     ) -> Answer {
         self.granted += 1;
         self.counters.granted += 1;
-        self.spare_pause_ms = SPARE_ASK_MS;
         let id = CheckoutId::of(self.tenure.epoch().unwrap_or_default(), self.granted);
         let receipt = self.receipt(id, now.steady, &lines);
         self.enter(now, id, request, content, lines);

@@ -33,7 +33,7 @@ mod till;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::id::{CheckoutId, Epoch, NodeId, PoolId, SiteName};
+use crate::id::{CheckoutId, Epoch, FeatureId, NodeId, PoolId, SiteName};
 use crate::ledger::Catalog;
 use crate::ledger::command::Action;
 use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
@@ -42,6 +42,7 @@ use book::Book;
 use claims::Claim;
 use departed::Departed;
 use directory::Directory;
+use headroom::SpareAsk;
 use message::{Answer, Denial, Effect, Life, Operation, Reason, Supply, Ticket};
 use queue::Queue;
 pub use status::{DeskCounters, DeskStatus};
@@ -98,7 +99,7 @@ pub struct Desk {
     next_beat: Moment,
     next_ask: Moment,
     next_spare_ask: Moment,
-    spare_pause_ms: u64,
+    spare_asks: BTreeMap<FeatureId, SpareAsk>,
     counters: DeskCounters,
     effects: VecDeque<Effect>,
 }
@@ -149,7 +150,7 @@ impl Desk {
             next_beat: Moment::default(),
             next_ask: Moment::default(),
             next_spare_ask: Moment::default(),
-            spare_pause_ms: headroom::SPARE_ASK_MS,
+            spare_asks: BTreeMap::new(),
             counters: DeskCounters::default(),
             effects: VecDeque::new(),
         }

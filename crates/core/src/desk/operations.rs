@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::headroom::SPARE_ASK_MS_MAX;
+use super::headroom::SPARE_ASK_MS;
 use super::message::{Answer, BeatAnswer, Effect, HandOver, Operated, Operation, PoolUse};
 use super::message::{Report, Supply, Want};
 use super::queue::WaiterId;
@@ -74,6 +74,7 @@ impl Desk {
         self.outbox.clear();
         self.recalled.clear();
         self.departed.clear();
+        self.spare_asks.clear();
         self.in_flight = None;
         for (_, tickets) in std::mem::take(&mut self.departing).into_values() {
             for ticket in tickets {
@@ -253,8 +254,7 @@ impl Desk {
         if wants.is_empty() && self.next_spare_ask <= now.steady {
             wants = self.spare_wants(now);
             if !wants.is_empty() {
-                self.next_spare_ask = now.steady + self.spare_pause_ms;
-                self.spare_pause_ms = (2 * self.spare_pause_ms).min(SPARE_ASK_MS_MAX);
+                self.next_spare_ask = now.steady + SPARE_ASK_MS;
             }
         }
         (wants, asked)

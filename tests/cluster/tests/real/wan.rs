@@ -66,14 +66,10 @@ async fn lend_over(round_trip: Duration) {
         assert_eq!((status.term, status.leader), (term, Some(leader)), "an election");
     }
     assert!(drawn_far[0] >= round_trip, "a draw in {:?} has asked nobody", drawn_far[0]);
-    let beyond_near = |drawn: Duration| drawn.saturating_sub(median(&drawn_near));
-    let (least, mid) = (beyond_near(drawn_far[0]), beyond_near(median(&drawn_far)));
-    assert!(least <= 3 * round_trip, "{least:?} more than near");
-    // A node has one operation at a time: a draw may wait for one that is under way, which takes
-    // as long as the draw itself.
-    assert!(mid <= 4 * round_trip, "{mid:?} more than near");
+    let on_the_way = median(&drawn_far).saturating_sub(median(&drawn_near));
+    assert!(on_the_way <= 3 * round_trip, "{on_the_way:?} more than near");
     // One that asks another site takes a whole round trip, so at most one of a hundred does.
-    assert!(p99_far < round_trip, "p99 {p99_far:?}, near {p99_near:?}");
+    assert!(p99_far < p99_near + round_trip / 2, "p99 {p99_far:?}, near {p99_near:?}");
     engines.stop().await;
     assert_clean(engines.record(), &ENTITLED);
 }

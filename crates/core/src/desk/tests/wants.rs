@@ -129,3 +129,22 @@ fn who_waits_for_one_feature_draws_no_headroom_of_another_that_is_at_hand() {
         assert_eq!(lent(&bench), settled, "nothing is drawn and given back");
     }
 }
+
+/// A desk that went on lending went on asking, four times a second, for headroom that the reserve
+/// did not have. Between distant sites that kept its one operation busy most of the time, and a call
+/// that needed units waited for it.
+#[test]
+fn headroom_that_the_reserve_does_not_have_is_seldom_asked_for() {
+    let mut bench = Bench::open(vec![set("all", &[("cpa", 2), ("asr.tier1", 20)])]);
+    bench.granted(1, &[("cpa", 2)]);
+    let lend = |bench: &mut Bench, request| {
+        let receipt = bench.granted(request, &[("asr.tier1", 1)]);
+        bench.checkin(&receipt);
+        bench.pass(100);
+    };
+    (2..12).for_each(|request| lend(&mut bench, request));
+    let before = bench.replica.ledger.view(NodeId(1)).operation;
+    (12..92).for_each(|request| lend(&mut bench, request));
+    let asked = bench.replica.ledger.view(NodeId(1)).operation - before;
+    assert!(asked <= 4, "{asked} operations within 8 s");
+}
