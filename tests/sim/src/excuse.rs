@@ -15,7 +15,7 @@ use crate::clock::{MS, SECOND, Time};
 use crate::engine::{EngineCall, Held, Stage};
 use crate::event::{EngineIndex, MachineIndex};
 use crate::network::{Fate, Place};
-use crate::plan::{CALL_DEADLINE, Class};
+use crate::plan::CALL_DEADLINE;
 use crate::world::World;
 
 /// A failed attempt to renew.
@@ -201,8 +201,6 @@ impl World {
         let untried = if is_tardy { "the engine renewed late" } else { UNTRIED };
         let excuse = excuse.map_or(untried, |trouble| trouble.excuse);
         let excuse = if excuse == UNANSWERED { untried } else { excuse };
-        // What the claims of a slow network took from an engine is not promised.
-        let is_promised = held.troubles.iter().all(|trouble| trouble.excuse != SLOW);
         let tried = held
             .troubles
             .iter()
@@ -220,9 +218,6 @@ impl World {
             self.violate(format!(
                 "a running call was lost that node {node} could have renewed for {ms} ms: {story}"
             ));
-        }
-        if self.plan.class == Class::Single && is_promised {
-            self.violate(format!("a running call was lost to a single fault: {story}"));
         }
         self.losses.push(story);
     }

@@ -50,51 +50,51 @@ macro_rules! mutations {
 
 mutations! {
     /// Rule 1: the holder takes no account of clock rates.
-    HolderIgnoresDrift = ("no ρ at the node", 55),
+    HolderIgnoresDrift = ("no ρ at the node", 19),
     /// Rule 1: the holder keeps no margin.
-    HolderKeepsNoMargin = ("no margin", 295),
+    HolderKeepsNoMargin = ("no margin", 111),
     /// Rule 1: the holder counts from the answer to its beat instead of from its sending.
-    HolderCountsFromAnswer = ("count from receipt instead of send, at the node", 28),
+    HolderCountsFromAnswer = ("count from receipt instead of send, at the node", 59),
     /// Rule 1: the holder lends and renews on past the end of its lease.
-    HolderLendsOn = ("lend and renew past the lease", 3),
+    HolderLendsOn = ("lend and renew past the lease", 2),
     /// Rule 2: whoever believes to lead acknowledges beats at once.
     BeatsAcknowledgedFromMemory = ("acknowledge a beat from memory", 0),
     /// Rule 3: leases are ended after half their time.
-    LeaseEndedEarly = ("end a lease after half its time", 3),
+    LeaseEndedEarly = ("end a lease after half its time", 2),
     /// Rule 3: a freeze is no compare-and-set.
-    FreezeWithoutCompare = ("freeze without compare-and-set", 142),
+    FreezeWithoutCompare = ("freeze without compare-and-set", 133),
     /// Rule 3: a leader counts from its election and not from its notes of beats.
     TimersFromElection = ("timers from the leader's election instead of its own notes", 0),
     /// Rule 4: frozen units thaw without waiting for the checkouts under them.
     ThawAtOnce = ("thaw without waiting for TTL", 0),
     /// Rule 5: the engine counts from the answer instead of from its sending.
-    EngineCountsFromAnswer = ("count from receipt instead of send, at the engine", 11),
+    EngineCountsFromAnswer = ("count from receipt instead of send, at the engine", 43),
     /// Rule 5: an answer that comes after the deadline revives the checkout.
-    EngineResurrects = ("resurrection of a dead receipt", 11),
+    EngineResurrects = ("resurrection of a dead receipt", 51),
     /// Rule 5, ADR 7: the desk lends units again after its own TTL.
-    DeskHoldsForTtlOnly = ("no ρ in what a desk holds for an engine", 7),
+    DeskHoldsForTtlOnly = ("no ρ in what a desk holds for an engine", 19),
     /// Rule 5: the answer to a repeated request counts a full lifetime again.
-    RetryCountsAnew = ("a retry that counts a full TTL again", 626),
+    RetryCountsAnew = ("a retry that counts a full TTL again", 670),
     /// Rule 6: a process claims that its predecessor is gone though it runs.
-    PredecessorDeclaredGone = ("a running predecessor declared gone", 7),
+    PredecessorDeclaredGone = ("a running predecessor declared gone", 1),
     /// Rule 6: nobody waits for a lease that may still run.
-    LapseAtOnce = ("no wait for a lease that may still run", 7),
+    LapseAtOnce = ("no wait for a lease that may still run", 1),
     /// Rule 6: a process that starts anew goes on in the epoch of its predecessor.
-    SameEpochAfterRestart = ("same epoch after restart", 7),
+    SameEpochAfterRestart = ("same epoch after restart", 6),
     /// Rule 7: a receipt that is shown again moves units again.
-    ReclaimedTwice = ("reclaim the same receipt twice", 73),
+    ReclaimedTwice = ("reclaim the same receipt twice", 95),
     /// Rule 7: units that moved with a checkout are free for any engine.
-    ReclaimedUnitsAreFree = ("a reclaimed unit that goes to another engine", 9),
+    ReclaimedUnitsAreFree = ("a reclaimed unit that goes to another engine", 4),
     /// Rule 8: a desk goes on lending from a pool that was cut.
-    CutIgnored = ("a shrunk entitlement ignored", 4),
+    CutIgnored = ("a shrunk entitlement ignored", 40),
     /// §3a: beats of a node that hears no answers are committed.
-    DeafBeatsCommitted = ("beats of a deaf node committed", 433),
+    DeafBeatsCommitted = ("beats of a deaf node committed", 270),
     /// Conservation: a desk takes more than the ledger allots.
     DrawnBeyondReserve = ("draw beyond the reserve", 0),
     /// A desk that is asked for idle units gives back those in use as well.
-    UsedUnitsReturned = ("a recall that gives back units in use", 0),
+    UsedUnitsReturned = ("a recall that gives back units in use", 1),
     /// Replication: an old snapshot is taken for the newest state.
-    StaleSnapshotRestored = ("an old snapshot installed as the newest", 2),
+    StaleSnapshotRestored = ("an old snapshot installed as the newest", 1),
 }
 
 impl Mutation {

@@ -58,7 +58,10 @@ impl Plan {
         };
         // Where messages are lost one at a time, a call must be able to wait for some of them.
         let is_lossy = class == Class::Single && dice.chance(500);
-        let timings = timings(class, is_lossy || dice.chance(300), dice);
+        let network = network(class, is_lossy, dice);
+        // Nor does the least lifetime bear slow commits after the 2 s that a dead host costs.
+        let is_patient = is_lossy || class == Class::Single && network.has_slow_commits();
+        let timings = timings(class, is_patient || dice.chance(300), dice);
         let machines = match (class, dice.below(10)) {
             (Class::Single | Class::Hostile, _) => 3,
             (Class::Wild, 0) => 1,
@@ -77,7 +80,7 @@ impl Plan {
             sites: if dice.chance(300) { 1 } else { 2 },
             engines: usize::try_from(dice.between(5, 14)).unwrap_or(5),
             heal_at,
-            network: network(class, is_lossy, dice),
+            network,
             faults: Vec::new(),
             units_most: if class == Class::Hostile { 4 } else { dice.between(3, 9) },
             midnight_at: None,
@@ -133,6 +136,15 @@ fn timings(class: Class, is_patient: bool, dice: &mut Dice) -> Timings {
 /// What a patient run's checkouts last beyond the least: some attempts run into their deadline.
 const PATIENCE_MS: u64 = 15_000;
 
+/// A commit that waits for a distant site, or for a busy disk.
+const SLOW_COMMITS: (Time, Time) = (5 * MS, 200 * MS);
+
+impl NetworkPlan {
+    fn has_slow_commits(&self) -> bool {
+        self.commit_delay == SLOW_COMMITS
+    }
+}
+
 fn network(class: Class, is_lossy: bool, dice: &mut Dice) -> NetworkPlan {
     let most = |wild: u64, lossy: u64| match class {
         Class::Wild => wild,
@@ -151,7 +163,7 @@ fn network(class: Class, is_lossy: bool, dice: &mut Dice) -> NetworkPlan {
         loss_per_mille: dice.below(most(80, 15) + 1),
         duplicate_per_mille: dice.below(most(60, 30) + 1),
         late_per_mille: dice.below(most(30, 5) + 1),
-        commit_delay: if dice.chance(300) { (5 * MS, 200 * MS) } else { (2 * MS, 25 * MS) },
+        commit_delay: if dice.chance(300) { SLOW_COMMITS } else { (2 * MS, 25 * MS) },
     }
 }
 

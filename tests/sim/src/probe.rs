@@ -9,6 +9,7 @@ use leasehold_core::ledger::command::Command;
 use crate::clock::{MS, SECOND};
 use crate::engine::Stage;
 use crate::event::{Event, Probe};
+use crate::plan::Class;
 use crate::world::World;
 
 /// How long somebody who asks for all free units of a cluster waits for them: nodes are asked for
@@ -163,6 +164,10 @@ impl World {
             if self.processes[process].is_running {
                 self.count_desk(process);
             }
+        }
+        if self.plan.class == Class::Single && !self.losses.is_empty() {
+            let losses = self.losses.join("; ");
+            self.violate(format!("running calls were lost to a single fault: {losses}"));
         }
         self.is_finished = true;
     }

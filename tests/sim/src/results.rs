@@ -27,8 +27,8 @@ const CHECKS: [&str; 15] = [
     "epochs, beats, operations and entitlement serials only rise",
     "every process applies each entry with the same outcome, and its ledger equals its peers'",
     "a pool that ended or was cut is lent from no more at a node that must have heard",
-    "a failed renewal and a lost call have an excuse in true time; with one fault at a time, and a \
-     network that claims are quick enough on, no call is lost",
+    "a failed renewal and a lost call have an excuse in true time; with one fault at a time no call \
+     is lost",
     "every question is answered within its wait, and no desk asks to be woken without end",
     "a node that hears nothing loses its lease",
     "T + TTL + 2 s and an election after the last fault nothing is frozen, what desks count as lent \
