@@ -108,6 +108,13 @@ pub fn results(command: &str, checked: &[Checked], refuted: &[(Mutation, Checked
     results
 }
 
+/// What no check has reached: it says nothing of that.
+#[must_use]
+pub fn missing(results: &Results) -> Vec<&str> {
+    let counts = results.faults.iter().chain(&results.transitions);
+    counts.filter(|(_, times)| **times == 0).map(|(what, _)| what.as_str()).collect()
+}
+
 /// What was broken, by how many steps.
 #[must_use]
 pub fn why(checked: &Checked) -> String {

@@ -19,11 +19,10 @@ fn no_state_within_the_bounds_breaks_a_rule_and_everything_occurs() {
             *seen.entry(what).or_default() += u64::from(occurs);
         }
     }
-    // This needs wider bounds: those of `make model`.
-    let expected = ["a reclaim of a dead receipt takes the units of another"];
-    let missing: Vec<&str> =
-        seen.iter().filter(|(_, times)| **times == 0).map(|(what, _)| *what).collect();
-    assert_eq!(missing, expected, "a model in which something never occurs says nothing of it");
+    let missing = seen.iter().filter(|(_, times)| **times == 0);
+    let missing: Vec<&str> = missing.map(|(what, _)| *what).collect();
+    let none: [&str; 0] = [];
+    assert_eq!(missing, none, "a model in which something never occurs says nothing of it");
 }
 
 #[test]

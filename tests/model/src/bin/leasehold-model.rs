@@ -40,16 +40,21 @@ fn main() -> anyhow::Result<ExitCode> {
         writeln!(out, "a rule removed, {}: {}", mutation.title(), runner::why(&it))?;
         refuted.push((mutation, it));
     }
-    let large = if is_large { " --large" } else { "" };
-    let results = "--results docs/proof/results/model.json";
-    let command = format!("cargo run -p leasehold-model --{large} {results}");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let command = format!("cargo run -p leasehold-model -- {}", arguments.join(" "));
     let results = runner::results(&command, &checked, &refuted);
     for (what, times) in results.faults.iter().chain(&results.transitions) {
         writeln!(out, "{times:>10}  {what}")?;
     }
+    let missing = runner::missing(&results);
+    if !missing.is_empty() {
+        writeln!(out, "never occurred: {}", missing.join("; "))?;
+    }
     if let Some(file) = file {
         results.write(&file)?;
     }
-    let is_good = results.violations == 0 && results.mutations.iter().all(|it| it.caught);
+    let is_good = results.violations == 0
+        && missing.is_empty()
+        && results.mutations.iter().all(|it| it.caught);
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
