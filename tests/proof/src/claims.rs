@@ -36,7 +36,7 @@ pub(crate) struct Fault {
     pub what: String,
     pub units: String,
     pub why: String,
-    /// Faults and transitions whose name contains one of these are cases of it.
+    /// Faults of results whose name contains one of these are cases of it.
     pub seen: Vec<String>,
     pub tests: Vec<String>,
 }
@@ -97,20 +97,26 @@ impl Claims {
 }
 
 /// # Errors
-/// If `path::function`, or the scenario at `path`, is not there.
-pub(crate) fn require_test(root: &Path, test: &str) -> Result<()> {
+/// If `path::function`, below `root`, is no test, or the scenario at `path` is not there.
+pub fn require_test(root: &Path, test: &str) -> Result<()> {
     let (text, function) = read_named(root, test)?;
     let Some(function) = function else {
         ensure!(has_extension(test, "txt"), "{test}: name the function, as in path.rs::function");
         return Ok(());
     };
-    // Some tests are made by a macro, which is given their name first.
-    let made_by = [format!("fn {function}("), format!("!({function},")];
-    ensure!(
-        made_by.iter().any(|it| text.contains(it)),
-        "{test} is named as a test, but there is no such function"
-    );
+    let (before, _) = text
+        .split_once(&format!("fn {function}("))
+        .with_context(|| format!("{test} is named as a test, but there is no such function"))?;
+    ensure!(is_test(before), "{test} is named as a test, and is none: it lacks `#[test]`");
     Ok(())
+}
+
+/// Whether a function is a test, by the attributes that are the last of what is `before` it.
+fn is_test(before: &str) -> bool {
+    let above = before.rsplit_once('\n').map_or("", |(above, _)| above);
+    let above = above.lines().rev().map(str::trim);
+    let mut above = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+    above.any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
 }
 
 fn require_code(root: &Path, code: &str) -> Result<()> {
@@ -150,6 +156,8 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         require_test(root, "src/claims.rs::only_tests_and_code_that_exist_can_be_named").unwrap();
         require_code(root, "src/claims.rs::Claims").unwrap();
+        require_code(root, "src/claims.rs::require_test").unwrap();
+        require_test(root, "src/claims.rs::require_test").unwrap_err();
         for wrong in ["src/claims.rs::only_tests", "src/claims.rs", "src/none.rs::none"] {
             assert!(require_test(root, wrong).is_err(), "{wrong}");
             assert!(require_code(root, wrong).is_err(), "{wrong}");

@@ -7,5 +7,6 @@ mod results;
 mod sections;
 pub mod tests_run;
 
+pub use claims::require_test;
 pub use page::Page;
 pub use results::{Bug, Mutation, Results, revision};

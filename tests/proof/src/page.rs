@@ -120,6 +120,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_fault_is_said_to_be_seen_by_is_counted_by_some_layer() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let page = Page::read(&root).unwrap();
+        for name in page.claims.fault.iter().flat_map(|fault| &fault.seen) {
+            let mut counted = page.results.values().flat_map(|it| it.faults.keys());
+            assert!(counted.any(|what| what.contains(name)), "nobody counts {name:?}");
+        }
+    }
+
+    #[test]
     fn what_was_not_run_or_never_happened_is_said_to_be_so() {
         let claims = r#"
             rule = []
@@ -149,9 +159,16 @@ mod tests {
             why = "so"
             seen = ["clock stepped"]
             tests = []
+            [[fault]]
+            what = "A disk is set back"
+            units = "0"
+            why = "so"
+            seen = []
+            tests = ["crates/a/src/b.rs::it_works"]
         "#;
         let mut it = Results { layer: "model".to_owned(), ..Results::default() };
         it.faults.extend([("node killed".to_owned(), 3), ("clock stepped".to_owned(), 0)]);
+        it.transitions.insert("call lost: the node killed".to_owned(), 5);
         it.not_covered.push("disks".to_owned());
         let page = Page {
             claims: toml::from_str(claims).unwrap(),
@@ -162,6 +179,7 @@ mod tests {
             "| Chaos | all |  | – | **not run** |",
             "| A node dies | 0 | so | model 3 |",
             "| A clock steps | 0 | so | **not tested** |",
+            "| A disk is set back | 0 | so | by its tests alone |",
             "* Model: clock stepped\n",
             "* Model: disks\n",
         ];

@@ -22,7 +22,7 @@ impl Page {
              the {} layers below not run.",
             counted(sum(|it| it.over_issued_units), "unit"),
             counted(sum(|it| it.lost_calls), "running call"),
-            counted(sum(|it| it.violations), "other violation"),
+            counted(sum(|it| it.violations), "failed check"),
             mutations.count(),
             counted(self.bugs().len() as u64, "bug"),
             missing,
@@ -81,7 +81,11 @@ impl Page {
             let tests = links(&fault.tests);
             let seen: Vec<String> =
                 self.run().filter_map(|(layer, it)| made(layer, it, &fault.seen)).collect();
-            let seen = if seen.is_empty() { "**not tested**".to_owned() } else { seen.join("; ") };
+            let seen = match (seen.as_slice(), fault.tests.as_slice()) {
+                ([], []) => "**not tested**".to_owned(),
+                ([], _) => "by its tests alone".to_owned(),
+                (seen, _) => seen.join("; "),
+            };
             row(text, &[&fault.what, &fault.units, &fault.why, &seen, &tests]);
         }
     }
@@ -231,10 +235,9 @@ fn noticed(it: &Results) -> String {
     format!("[{caught} of {}](#rules-removed-on-purpose)", it.mutations.len())
 }
 
-/// How often a layer made a fault; none if never.
+/// How often a layer made a fault; none if never. What followed from it is no further case.
 fn made(layer: &Layer, it: &Results, names: &[String]) -> Option<String> {
-    let counts = it.faults.iter().chain(&it.transitions);
-    let cases = counts.filter(|(what, _)| names.iter().any(|name| what.contains(name)));
+    let cases = it.faults.iter().filter(|(what, _)| names.iter().any(|name| what.contains(name)));
     let times: u64 = cases.map(|(_, times)| times).sum();
     (times > 0).then(|| format!("{} {}", layer.name, grouped(times)))
 }
