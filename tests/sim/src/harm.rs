@@ -118,7 +118,7 @@ impl World {
 
     pub(crate) fn on_restart(&mut self, machine: MachineIndex) {
         let at = &self.machines[machine];
-        if at.process.is_some() || at.is_retired {
+        if at.process.is_some() || at.is_retired || (at.is_removed && self.is_healed) {
             return;
         }
         let gone = at.last_process;
