@@ -201,7 +201,7 @@ impl World {
         let lasts = self.dice.between(lease / 4, longest * lease);
         let ends_at = if self.is_healed { FOR_GOOD } else { self.now + lasts };
         self.trace(|| format!("engine {engine} holds {units:?} until {ends_at}"));
-        let try_at = self.renew_at(engine, ended.sent, valid_until);
+        let (try_at, is_late) = self.renew_at(engine, ended.sent, valid_until);
         self.engines[engine].stage = Stage::Held(Held {
             receipt,
             earlier: Vec::new(),
@@ -211,6 +211,7 @@ impl World {
             valid_until,
             valid_until_true: self.engines[engine].clock.when(valid_until, self.now),
             try_at,
+            is_late,
             call: None,
             ends_at,
             troubles: Vec::new(),
@@ -243,12 +244,12 @@ impl World {
         let promised = self.deadline(engine, ended.sent, valid_for_ms);
         let units = receipt.as_ref().map(|receipt| self.units_of(receipt));
         let node = ended.node;
-        let try_at = match &self.engines[engine].stage {
+        let (try_at, is_late) = match &self.engines[engine].stage {
             Stage::Held(held) => {
                 let (sent, until) = (held.sent.max(ended.sent), held.valid_until.max(promised));
                 self.renew_at(engine, sent, until)
             }
-            Stage::Idle { .. } | Stage::Asking(_) => moment,
+            Stage::Idle { .. } | Stage::Asking(_) => (moment, false),
         };
         let extended = &mut self.engines[engine];
         match &mut extended.stage {
@@ -265,7 +266,7 @@ impl World {
                 held.sent = held.sent.max(ended.sent);
                 held.valid_until = held.valid_until.max(promised);
                 held.valid_until_true = extended.clock.when(held.valid_until, self.now);
-                held.try_at = try_at;
+                (held.try_at, held.is_late) = (try_at, is_late);
                 held.troubles.clear();
                 self.tally.count("renewed");
                 self.check_units();
@@ -356,14 +357,20 @@ impl World {
         }
     }
 
-    /// When an engine renews: at a third of the lifetime, if it does as it should.
-    fn renew_at(&mut self, engine: EngineIndex, sent: Moment, valid_until: Moment) -> Moment {
+    /// When an engine renews, and whether that is late: at a third of the lifetime, if it does as
+    /// it should.
+    fn renew_at(
+        &mut self,
+        engine: EngineIndex,
+        sent: Moment,
+        valid_until: Moment,
+    ) -> (Moment, bool) {
         let span_ms = valid_until.since(sent);
         if self.engines[engine].is_tardy && !self.is_healed {
             self.tally.count("fault engine renewed late");
-            return sent + span_ms * self.dice.between(60, 101) / 100;
+            return (sent + span_ms * self.dice.between(60, 101) / 100, true);
         }
-        sent + span_ms / 3
+        (sent + span_ms / 3, false)
     }
 
     /// An engine stops asking for more; some go on with what they hold.

@@ -7,6 +7,7 @@ use leasehold_core::ledger::command::{Action, ActionOutcome, Command, Outcome};
 use leasehold_core::ledger::{AllotmentState, Ledger};
 use leasehold_core::receipt::Receipt;
 
+use crate::clock::MS;
 use crate::engine::Stage;
 use crate::event::ProcessIndex;
 use crate::world::World;
@@ -64,6 +65,9 @@ impl World {
     pub(crate) fn check_book(&mut self, process: ProcessIndex) {
         let status = self.processes[process].desk.status();
         let node = self.processes[process].node;
+        // A receipt from before a move may be shown anywhere; one that lives for longer is newer.
+        let timings = self.plan.timings;
+        let old = timings.stretch(timings.stretch(timings.checkout_ttl_ms)) * MS;
         let mut in_use: BTreeMap<PoolId, u64> = BTreeMap::new();
         for engine in &self.engines {
             let Stage::Held(held) = &engine.stage else { continue };
@@ -72,7 +76,8 @@ impl World {
             }
             let Ok(receipt) = Receipt::open(&held.receipt, &self.receipt_key) else { continue };
             let is_here = receipt.node == node && Some(receipt.epoch) == status.epoch;
-            if is_here && !self.moved_at.contains_key(&receipt.checkout) {
+            let moved_at = self.moved_at.get(&receipt.checkout);
+            if is_here && moved_at.is_none_or(|at| at + old < self.now) {
                 for line in receipt.lines {
                     *in_use.entry(line.pool).or_default() += line.units;
                 }
@@ -197,14 +202,20 @@ impl World {
             (Action::Draw { .. }, ActionOutcome::Drawn { units: 1.. }) => "units drawn",
             (Action::Draw { .. }, _) => "nothing to draw",
             (Action::Return { .. }, ActionOutcome::Done) => "units returned",
-            (Action::Return { .. }, _) => "return refused",
+            (Action::Return { .. }, _) => {
+                self.violate(format!("a desk gave back what it did not hold: {action:?}"));
+                return;
+            }
             (Action::Reclaim { .. }, ActionOutcome::Done) => "checkout reclaimed",
             (Action::Reclaim { .. }, ActionOutcome::LiveAt { .. }) => "reclaim while it lives",
             (Action::Reclaim { .. }, ActionOutcome::Refused(refusal)) => {
                 self.tally.count(&format!("reclaim refused: {refusal}"));
                 return;
             }
-            (Action::Reclaim { .. }, ActionOutcome::Drawn { .. }) => "reclaim answered oddly",
+            (Action::Reclaim { .. }, ActionOutcome::Drawn { .. }) => {
+                self.violate(format!("{action:?} was answered as a draw"));
+                return;
+            }
             (Action::HandOver { .. }, ActionOutcome::Done) => "checkout handed over",
             (Action::HandOver { .. }, _) => "hand-over refused",
             (Action::Forget { .. }, _) => "moves forgotten",

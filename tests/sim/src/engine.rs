@@ -31,7 +31,7 @@ pub(crate) struct Engine {
     /// A checkout that lapsed; only a mutated engine remembers it.
     pub(crate) lapsed: Option<Held>,
     pub(crate) is_done: bool,
-    /// It renews when there is hardly any time left.
+    /// It renews when there is hardly any time left, until everything is healed.
     pub(crate) is_tardy: bool,
     /// When a message of its was lost or late.
     pub(crate) mishap_at: Option<Time>,
@@ -67,6 +67,8 @@ pub(crate) struct Held {
     /// The same in true time.
     pub(crate) valid_until_true: Time,
     pub(crate) try_at: Moment,
+    /// The renewal that is due, or under way, comes later than at a third of the lifetime.
+    pub(crate) is_late: bool,
     pub(crate) call: Option<CallId>,
     pub(crate) ends_at: Time,
     /// Failed renewals since the last success.

@@ -35,6 +35,8 @@ const HAND_OVER: Time = 700 * MS;
 const ARRIVAL: Time = 80 * MS;
 /// A lease that ended shortly before an attempt: nodes must first hear of it.
 const NEWS: Time = 300 * MS;
+/// How the violation begins that one running call was lost, against the promise.
+pub(crate) const LOST: &str = "a running call was lost";
 const UNTRIED: &str = "nothing was tried";
 const UNANSWERED: &str = "there was no time left for an answer";
 const MOVING: &str = "the checkout was moving between nodes";
@@ -197,8 +199,8 @@ impl World {
         }
         let Stage::Held(held) = &self.engines[engine].stage else { return };
         let excuse = held.troubles.iter().max_by_key(|trouble| trouble.took);
-        let is_tardy = self.engines[engine].is_tardy;
-        let untried = if is_tardy { "the engine renewed late" } else { UNTRIED };
+        let is_late = held.is_late;
+        let untried = if is_late { "the engine renewed late" } else { UNTRIED };
         let excuse = excuse.map_or(untried, |trouble| trouble.excuse);
         let excuse = if excuse == UNANSWERED { untried } else { excuse };
         let tried = held
@@ -210,13 +212,11 @@ impl World {
         let story = format!("engine {engine} at {at_ms} ms, {cause}: {}", tried.join(", "));
         self.tally.count(&format!("call lost: {excuse}"));
         if excuse == UNTRIED {
-            self.violate(format!(
-                "a running call was lost that nothing stood in the way of: {story}"
-            ));
+            self.violate(format!("{LOST} that nothing stood in the way of: {story}"));
         }
-        if let Some((node, ms)) = self.within_reach(engine).filter(|_| !is_tardy) {
+        if let Some((node, ms)) = self.within_reach(engine).filter(|_| !is_late) {
             self.violate(format!(
-                "a running call was lost that node {node} could have renewed for {ms} ms: {story}"
+                "{LOST} that node {node} could have renewed for {ms} ms: {story}"
             ));
         }
         self.losses.push(story);

@@ -157,26 +157,26 @@ impl World {
         self.queue.push(self.now + down, Event::Restart { machine });
     }
 
-    /// Not while the steady clock stands still or just before: what the wall clock would tell of
-    /// that is what the design relies on.
+    /// Not back while the steady clock stands still: outside of what is assumed, as only the wall
+    /// clock tells of that.
     fn step_wall(&mut self, victim: Victim, by_ms: i64) {
         let Some(machine) = self.resolve(victim) else { return };
-        let process = self.machines[machine].process;
-        if process.is_some_and(|process| self.is_paused(process)) {
+        let is_back = by_ms < 0;
+        let unseen = &mut self.machines[machine].unseen;
+        if is_back && unseen.stood_still {
             return;
         }
-        let way = if by_ms > 0 { "forward" } else { "back" };
+        unseen.was_set_back |= is_back;
+        let way = if is_back { "back" } else { "forward" };
         self.tally.count(&format!("fault wall clock stepped {way}"));
         self.machines[machine].clock.step_wall(by_ms);
-        self.machines[machine].wall_set_at = Some(self.now);
         self.disturb(machine, "its wall clock was set");
     }
 
     fn pause(&mut self, victim: Victim, lasts: Time, is_suspended: bool) {
         let Some(machine) = self.resolve(victim) else { return };
         let Some(process) = self.machines[machine].process else { return };
-        let wall_set_at = self.machines[machine].wall_set_at;
-        let is_masked = is_suspended && wall_set_at.is_some_and(|at| at + SECOND > self.now);
+        let is_masked = is_suspended && self.machines[machine].unseen.was_set_back;
         if self.processes[process].paused_until > self.now || is_masked {
             return;
         }
@@ -185,6 +185,7 @@ impl World {
         if is_suspended {
             self.tally.count("fault machine frozen with its steady clock");
             self.machines[machine].clock.freeze(self.now, lasts);
+            self.machines[machine].unseen.stood_still = true;
         } else {
             self.tally.count("fault node paused");
         }

@@ -9,8 +9,8 @@ use crate::world::World;
 /// Since when a machine has been well, and why it was not before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
-    /// Under which leader, and since when.
-    well: Option<(ProcessIndex, Time)>,
+    /// Since when. No leader follows another without a look at which nobody led.
+    well: Option<Time>,
     /// When it began to be unwell; short recoveries in between do not count.
     ill_since: Time,
     ill_for: Time,
@@ -72,21 +72,17 @@ impl World {
         self.take_finding(machine, Err(why));
     }
 
-    fn take_finding(&mut self, machine: MachineIndex, finding: Result<ProcessIndex, &'static str>) {
+    fn take_finding(&mut self, machine: MachineIndex, finding: Result<(), &'static str>) {
         let now = self.now;
         let recovery = self.recovery(0);
         let health = &mut self.machines[machine].health;
         match (finding, health.well) {
-            (Ok(leader), Some((known, _))) if leader == known => {}
-            (Ok(leader), Some(_)) => {
-                health.well = Some((leader, now));
-                (health.ill_for, health.why) = (0, "another leader was elected");
-            }
-            (Ok(leader), None) => {
-                health.well = Some((leader, now));
+            (Ok(()), Some(_)) => {}
+            (Ok(()), None) => {
+                health.well = Some(now);
                 health.ill_for = now - health.ill_since;
             }
-            (Err(why), Some((_, since))) => {
+            (Err(why), Some(since)) => {
                 if now - since > recovery {
                     health.ill_since = now;
                 }
@@ -97,8 +93,8 @@ impl World {
         }
     }
 
-    /// The leader under which nothing keeps the machine from lending, or what does.
-    fn ailment(&self, machine: MachineIndex) -> Result<ProcessIndex, &'static str> {
+    /// What keeps the machine from lending, if anything does.
+    fn ailment(&self, machine: MachineIndex) -> Result<(), &'static str> {
         let it = &self.machines[machine];
         let process = it.process.ok_or("the node was down")?;
         if it.is_retired || it.is_removed {
@@ -132,7 +128,7 @@ impl World {
         if self.applies_at(leader).max(self.applies_at(process)) > self.now {
             return Err("a node applied the log late");
         }
-        Ok(leader)
+        Ok(())
     }
 
     fn applies_at(&self, process: ProcessIndex) -> Time {
@@ -158,7 +154,7 @@ impl World {
         machine: MachineIndex,
     ) -> Result<(Time, &'static str), &'static str> {
         let health = &self.machines[machine].health;
-        let (_, since) = health.well.ok_or(health.why)?;
+        let since = health.well.ok_or(health.why)?;
         let fit = since + self.recovery(health.ill_for);
         let mishap_over = health.mishap_at.map_or(0, |at| at + MISHAP);
         let (fit, why) =

@@ -153,16 +153,20 @@ impl World {
             self.apply_next(process);
         }
         // A difference stays: it is enough to look now and then.
-        if self.processes[process].applied == self.raft.committed
-            && self.dice.chance(150)
-            && self.processes[process].replica.ledger != self.raft.reference
-        {
-            self.violate(format!("the ledger of process {process} differs from its peers'"));
+        if self.processes[process].applied == self.raft.committed && self.dice.chance(150) {
+            self.check_replica(process);
         }
         self.become_leading(process);
         let at = self.now + self.dice.below(3 * MS);
         self.queue.push(at, Event::DeskLooks { process });
         self.settle(process);
+    }
+
+    /// Whoever has applied every committed entry has the ledger of its peers.
+    pub(crate) fn check_replica(&mut self, process: ProcessIndex) {
+        if self.processes[process].replica.ledger != self.raft.reference {
+            self.violate(format!("the ledger of process {process} differs from its peers'"));
+        }
     }
 
     fn install_snapshot(&mut self, process: ProcessIndex) {
@@ -178,7 +182,7 @@ impl World {
         self.processes[process].replica.install(ledger, moment);
     }
 
-    fn apply_next(&mut self, process: ProcessIndex) {
+    pub(crate) fn apply_next(&mut self, process: ProcessIndex) {
         let moment = self.clock_of(process).steady;
         let applier = &mut self.processes[process];
         let index = applier.applied;

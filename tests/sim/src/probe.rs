@@ -12,6 +12,8 @@ use crate::event::{Event, Probe};
 use crate::plan::Class;
 use crate::world::World;
 
+/// How the violation begins that running calls were lost where one thing at a time failed.
+pub(crate) const LOST_TO_ONE_FAULT: &str = "running calls were lost to a single fault";
 /// How long somebody who asks for all free units of a cluster waits for them: nodes are asked for
 /// idle ones, and each return and each draw is a commit.
 const WAIT_MS: u64 = 5_000;
@@ -179,10 +181,27 @@ impl World {
                 self.count_desk(process);
             }
         }
+        self.check_replicas();
         if self.plan.class == Class::Single && !self.losses.is_empty() {
             let losses = self.losses.join("; ");
-            self.violate(format!("running calls were lost to a single fault: {losses}"));
+            self.violate(format!("{LOST_TO_ONE_FAULT}: {losses}"));
         }
         self.is_finished = true;
+    }
+
+    /// Every member has the same ledger, once it has applied the same entries.
+    fn check_replicas(&mut self) {
+        for machine in self.members() {
+            let Some(process) = self.machines[machine].process else {
+                self.violate(format!(
+                    "machine {machine} runs no process long after the last fault"
+                ));
+                return;
+            };
+            while self.processes[process].applied < self.raft.committed {
+                self.apply_next(process);
+            }
+            self.check_replica(process);
+        }
     }
 }

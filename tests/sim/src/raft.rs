@@ -24,6 +24,8 @@ pub(crate) struct Raft {
     pub(crate) committed: usize,
     /// What a process that applied every committed entry holds.
     pub(crate) reference: Ledger,
+    /// The same, before the command that was compared last.
+    compared: Ledger,
     /// When the leader will be given up, if it stays without a majority.
     give_up_at: Option<Time>,
     pub(crate) no_leader_until: Time,
@@ -111,8 +113,8 @@ impl World {
         }
         while self.raft.committed < index {
             self.commit_next();
+            self.check_units();
         }
-        self.check_units();
         let at = self.now + self.dice.between(100, 3 * MS);
         let up_to = self.raft.committed;
         self.queue.push(at, Event::Apply { process: leader, up_to, by_snapshot: false });
@@ -138,11 +140,14 @@ impl World {
                 self.violate(format!("after {command:?}: {broken}"));
             }
             if let Some(before) = before {
-                if let Err(broken) = check_transition(&before, &self.raft.reference) {
-                    self.violate(format!("by {command:?}: {broken}"));
+                let earlier = check_transition(&self.raft.compared, &before);
+                let broken = earlier.and(check_transition(&before, &self.raft.reference));
+                if let Err(broken) = broken {
+                    self.violate(format!("by {command:?}, or a beat before it: {broken}"));
                 }
                 self.check_reserves(&before, command);
                 self.note_command(command, &outcome, &before);
+                self.raft.compared = before;
             }
             self.count_command(command, &outcome);
             outcomes.push(outcome);

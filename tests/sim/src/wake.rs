@@ -4,7 +4,7 @@ use leasehold_core::time::Moment;
 
 use crate::clock::MS;
 use crate::event::{Event, ProcessIndex};
-use crate::world::World;
+use crate::world::{Unseen, World};
 
 /// Wakes that are due at once and change nothing are a busy loop when there are as many.
 const IDLE_WAKES_MAX: u32 = 50;
@@ -41,6 +41,7 @@ impl World {
         let mut is_ticked = false;
         if woken.desk.next_wake() <= now.steady {
             woken.desk.on_tick(now);
+            self.machines[woken.machine].unseen = Unseen::default();
             let is_idle = woken.desk.next_wake() <= now.steady;
             woken.idle_wakes = if is_idle { woken.idle_wakes + 1 } else { 0 };
             if woken.idle_wakes > IDLE_WAKES_MAX {

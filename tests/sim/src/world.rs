@@ -86,11 +86,19 @@ pub(crate) struct Machine {
     /// Another machine has taken over its node id.
     pub(crate) is_retired: bool,
     pub(crate) is_removed: bool,
-    /// When its wall clock was set last.
-    pub(crate) wall_set_at: Option<Time>,
+    /// What its clocks have done since its desk last looked at them.
+    pub(crate) unseen: Unseen,
     /// It applies nothing before.
     pub(crate) applies_at: Time,
     pub(crate) health: Health,
+}
+
+/// A wall clock that is set back hides that the steady clock stood still, if the desk looks only
+/// before the first and after the second of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unseen {
+    pub(crate) stood_still: bool,
+    pub(crate) was_set_back: bool,
 }
 
 impl World {
@@ -177,7 +185,7 @@ impl World {
             last_process: None,
             is_retired: false,
             is_removed: false,
-            wall_set_at: None,
+            unseen: Unseen::default(),
             applies_at: 0,
             health: Health::default(),
         });
@@ -235,6 +243,7 @@ impl World {
         let mut started = Process::new(machine, config, id);
         let at = &mut self.machines[machine];
         at.clock.thaw(self.now);
+        at.unseen = Unseen::default();
         started.gone = gone;
         started.applied = at.disk.0;
         started.replica.install(at.disk.1.clone(), at.clock.moment(self.now));
