@@ -82,3 +82,20 @@ bugs! {
         "a call that was handed over, came back and was handed over again was told that it had \
          ended by the node that it had left twice";
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use leasehold_proof::require_test;
+
+    use super::*;
+
+    #[test]
+    fn each_bug_has_a_test_that_would_find_it_again() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for bug in BUGS {
+            assert_eq!(require_test(&root, bug.test).map_err(|it| it.to_string()), Ok(()));
+        }
+    }
+}

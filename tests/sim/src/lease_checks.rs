@@ -63,10 +63,13 @@ impl World {
             if now.reserve < 0 && was.reserve >= 0 {
                 seen.push("fault entitled units became fewer than were lent");
             }
+            let is_lent = i128::from(was.reserve) < i128::from(was.terms.entitled);
             match now.terms.closed.filter(|_| was.terms.closed.is_none()) {
-                Some(Closed::ContractEnded) => seen.push("fault contract ended"),
+                Some(Closed::ContractEnded) if is_lent => {
+                    seen.push("fault contract ended while units were lent");
+                }
                 Some(Closed::NotEntitled) => seen.push("fault set no longer entitled"),
-                Some(Closed::NotStarted | Closed::Standby) | None => {}
+                Some(Closed::ContractEnded | Closed::NotStarted | Closed::Standby) | None => {}
             }
         }
         seen.into_iter().for_each(|what| self.tally.count(what));
@@ -170,9 +173,8 @@ impl World {
     /// A desk has lent or renewed: its lease must not be over, nor its pool have been cut.
     pub(crate) fn check_answer(&mut self, process: ProcessIndex, effect: &Effect) {
         let Effect::Answer { answer, .. } = effect else { return };
-        let (is_new, life) = match answer {
-            Answer::Granted { life, .. } => (true, life),
-            Answer::Renewed { life, .. } => (false, life),
+        let life = match answer {
+            Answer::Granted { life, .. } | Answer::Renewed { life, .. } => life,
             Answer::Accepted | Answer::Denied(_) | Answer::HandOver(_) => return,
         };
         // The answer to a repeated request lends nothing.
@@ -184,9 +186,7 @@ impl World {
             let node = self.processes[process].node;
             self.violate(format!("node {node} lends though its lease, epoch {epoch}, is over"));
         }
-        if let Answer::Granted { receipt, .. } = answer
-            && is_new
-        {
+        if let Answer::Granted { receipt, .. } = answer {
             self.check_cut(process, receipt);
         }
     }

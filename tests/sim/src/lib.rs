@@ -51,7 +51,7 @@ mod tally;
 mod wake;
 mod world;
 
-pub use known::FREQUENT;
+pub use known::{missing, unknown};
 pub use mutation::Mutation;
-pub use runner::{Report, Summary, hunt, run, run_many, run_traced};
+pub use runner::{Report, SEEDS_MAX, Summary, hunt, run, run_many, run_traced};
 pub use tally::Tally;

@@ -6,31 +6,37 @@ use leasehold_proof::{Bug, Mutation as Caught, Results};
 
 use crate::bugs::BUGS;
 use crate::clock::SECOND;
-use crate::known::{FREQUENT, RARE};
+use crate::excuse::LOST;
+use crate::known::kinds;
 use crate::mutation::Mutation;
-use crate::runner::{Report, Summary};
+use crate::probe::LOST_TO_ONE_FAULT;
+use crate::runner::{Report, SEEDS_MAX, Summary};
 
 const FAULT: &str = "fault ";
-/// How a violation begins by which a running call was lost that the design promises to keep.
-const LOST: &str = "a running call was lost";
-const LOST_TO_ONE_FAULT: &str = "running calls were lost";
 
-const CHECKS: [&str; 15] = [
+/// Each says when it is looked at.
+const CHECKS: [&str; 16] = [
     "units in valid checkouts <= units lent, in true time, after each grant, renewal and commit",
     "per pool reserve + live + frozen = entitled units, after every command",
-    "only an entitlement makes a reserve negative",
-    "what engines may still use of a desk's units, the desk counts as lent",
-    "a desk has lent no more than what the ledger allots to it",
-    "nobody lends, or would lend, under a lease that the ledger knows to be over",
-    "nothing thaws under a checkout that its engine may still use",
-    "no units are reclaimed twice for one checkout",
-    "epochs, beats, operations and entitlement serials only rise",
-    "every process applies each entry with the same outcome, and its ledger equals its peers'",
-    "a pool that ended or was cut is lent from no more at a node that must have heard",
-    "a failed renewal and a lost call have an excuse in true time; with one fault at a time no call \
-     is lost",
-    "every question is answered within its wait, and no desk asks to be woken without end",
-    "a node that hears nothing loses its lease",
+    "only an entitlement makes a reserve negative, after every command but beats, and a sample of \
+     those",
+    "what engines may still use of a desk's units, the desk counts as lent, each time a desk wakes",
+    "a desk has lent no more than what the ledger allots to it, in a sample of a desk's events",
+    "nobody lends under a lease that the ledger knows to be over, at each grant and renewal; nor \
+     would anybody, each time a lease is over",
+    "nothing thaws under a checkout that its engine may still use, at each thaw",
+    "no units are reclaimed twice for one checkout, at each reclaim",
+    "epochs, beats, operations and entitlement serials only rise, after every command but beats, \
+     and over the beats between them",
+    "every process applies each entry with the same outcome; its ledger equals its peers', in a \
+     sample of its steps and at the end",
+    "a pool that ended or was cut is lent from no more at a node that must have heard, at each grant",
+    "each failed renewal and each lost call has an excuse in true time; with one fault at a time no \
+     call is lost",
+    "every question of an engine is answered within its wait, and no desk asks to be woken without \
+     end, each time a desk wakes",
+    "a node that hears nothing loses its lease, every 50 ms",
+    "a desk gives back only what it holds, at each return",
     "T + TTL + 2 s and an election after the last fault nothing is frozen, what desks count as lent \
      is in use, and every other unit can be drawn from any site that may",
 ];
@@ -51,27 +57,34 @@ const NOT_COVERED: [&str; 8] = [
 pub fn simulation(begun: Results, summary: &Summary) -> Results {
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     let mut transitions = faults.clone();
-    let known = FREQUENT.into_iter().chain(RARE).map(|what| (what, 0));
-    for (what, times) in known.chain(summary.tally.iter()) {
+    let known = kinds().map(|what| (what, 0));
+    let counted = summary.tally.iter().map(|(what, times)| (what.to_owned(), times));
+    for (what, times) in known.chain(counted) {
         match what.strip_prefix(FAULT) {
             Some(fault) => *faults.entry(fault.to_owned()).or_default() += times,
-            None => *transitions.entry(what.to_owned()).or_default() += times,
+            None => *transitions.entry(what).or_default() += times,
         }
     }
-    let violations: Vec<&str> =
-        summary.failures.iter().filter_map(|report| report.violation.as_deref()).collect();
-    let is_loss = |it: &&&str| it.starts_with(LOST) || it.starts_with(LOST_TO_ONE_FAULT);
     Results {
         volume: volume(summary),
         faults,
         transitions,
         checks: CHECKS.map(str::to_owned).to_vec(),
-        violations: violations.len() as u64,
+        violations: summary.failures.len() as u64,
         over_issued_units: summary.over_issued,
-        lost_calls: violations.iter().filter(is_loss).count() as u64,
+        lost_calls: summary.failures.iter().map(lost_calls).sum(),
         bugs: BUGS.iter().map(bug).collect(),
         not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
         ..begun
+    }
+}
+
+/// Running calls that were lost and that the design promises to keep: those of the violation.
+fn lost_calls(report: &Report) -> u64 {
+    match report.violation.as_deref() {
+        Some(it) if it.starts_with(LOST_TO_ONE_FAULT) => report.losses.len() as u64,
+        Some(it) if it.starts_with(LOST) => 1,
+        Some(_) | None => 0,
     }
 }
 
@@ -89,9 +102,9 @@ fn bug(bug: &crate::bugs::Bug) -> Bug {
     Bug { name: bug.name.to_owned(), test: bug.test.to_owned(), story: bug.story.to_owned() }
 }
 
-/// Which seed noticed each mutation, if one of the first `seeds_max` did.
+/// Which seed noticed each mutation, if one of the first [`SEEDS_MAX`] did.
 #[must_use]
-pub fn mutations(begun: Results, found: &[(Mutation, Option<Report>)], seeds_max: u64) -> Results {
+pub fn mutations(begun: Results, found: &[(Mutation, Option<Report>)]) -> Results {
     let caught = |(mutation, report): &(Mutation, Option<Report>)| {
         let by = report.as_ref().map(|report| {
             format!("seed {}: {}", report.seed, report.violation.as_deref().unwrap_or_default())
@@ -99,7 +112,7 @@ pub fn mutations(begun: Results, found: &[(Mutation, Option<Report>)], seeds_max
         Caught {
             name: mutation.name().to_owned(),
             caught: by.is_some(),
-            seeds: report.as_ref().map_or(seeds_max, |report| report.seed + 1),
+            seeds: report.as_ref().map_or(SEEDS_MAX, |report| report.seed + 1),
             by: by.unwrap_or_default(),
         }
     };

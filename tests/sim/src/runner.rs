@@ -43,6 +43,8 @@ pub struct Summary {
 /// Told of each report, and what has come of all seeds so far.
 pub(crate) type Progress<'a> = &'a (dyn Fn(&Report, &Summary) + Sync);
 
+/// A mutation that lives on for so many seeds has survived: far more than any needs.
+pub const SEEDS_MAX: u64 = 2_000;
 /// After as many failures the rest of the seeds is not run.
 const FAILURES_MAX: usize = 20;
 
@@ -133,8 +135,8 @@ pub fn run_many(seeds: Range<u64>, on_progress: Progress<'_>) -> Summary {
     summary.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs seeds in turn until one of them notices that a rule is missing.
+/// Runs seeds in turn, at most [`SEEDS_MAX`], until one of them notices that a rule is missing.
 #[must_use]
-pub fn hunt(mutation: Mutation, most: u64) -> Option<Report> {
-    (0..most).map(|seed| run(seed, Some(mutation))).find(|report| report.violation.is_some())
+pub fn hunt(mutation: Mutation) -> Option<Report> {
+    (0..SEEDS_MAX).map(|seed| run(seed, Some(mutation))).find(|report| report.violation.is_some())
 }

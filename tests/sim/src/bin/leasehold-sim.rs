@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use leasehold_proof::Results;
-use leasehold_sim::{Mutation, Summary, hunt, results, run_many, run_traced};
+use leasehold_sim::{
+    Mutation, SEEDS_MAX, Summary, hunt, missing, results, run_many, run_traced, unknown,
+};
 
 const USAGE: &str = "usage:
   leasehold-sim --seeds FIRST..END [--results FILE]
@@ -17,8 +19,6 @@ const USAGE: &str = "usage:
   leasehold-sim --mutations [--results FILE]
 RULE is a number of the list that `leasehold-sim --mutations` prints.";
 
-/// A mutation that lives on for so many seeds has survived.
-const SEEDS_MAX: u64 = 2_000;
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 enum Wish {
@@ -166,7 +166,14 @@ fn print(summary: &Summary) -> Result<ExitCode> {
     }
     let (seeds, failed) = (summary.seeds, summary.failures.len());
     writeln!(out, "{seeds} seeds, {failed} of them failed")?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (missing, unknown) = (missing(summary), unknown(summary));
+    for (kinds, flaw) in [(missing.join("; "), "never seen"), (unknown.join("; "), "not known")] {
+        if !kinds.is_empty() {
+            writeln!(out, "{flaw}: {kinds}")?;
+        }
+    }
+    let is_good = failed == 0 && missing.is_empty() && unknown.is_empty();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
@@ -174,7 +181,7 @@ fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
     let mut found = Vec::new();
     let mut out = io::stdout().lock();
     for (index, mutation) in Mutation::ALL.iter().enumerate() {
-        let report = hunt(*mutation, SEEDS_MAX);
+        let report = hunt(*mutation);
         let (number, name) = (index + 1, mutation.name());
         match &report {
             Some(report) => {
@@ -185,7 +192,7 @@ fn hunt_all(file: Option<&Path>) -> Result<ExitCode> {
         }
         found.push((*mutation, report));
     }
-    head.write("--mutations", |begun| results::mutations(begun, &found, SEEDS_MAX))?;
+    head.write("--mutations", |begun| results::mutations(begun, &found))?;
     let all_caught = found.iter().all(|(_, report)| report.is_some());
     Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
