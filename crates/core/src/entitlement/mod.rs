@@ -47,6 +47,7 @@ pub struct Entitlement {
     /// For people, 1 to [`CUSTOMER_CHARACTERS_MAX`] printable characters.
     pub customer: String,
     /// How long the cluster may go without contact to the vendor; at least [`CONTACT_DAYS_MIN`].
+    /// Nothing acts on it yet.
     #[serde(default = "default_contact_days")]
     pub contact_days: u32,
     /// May be empty: nothing is lent then.
@@ -59,10 +60,10 @@ pub struct Entitlement {
 pub struct LicenseSet {
     pub name: SetName,
     pub kind: SetKind,
-    /// The site whose nodes come first; none means that the set floats.
+    /// The only site whose nodes lend the set; none means that it floats: any node may.
     #[serde(default)]
     pub home: Option<SiteName>,
-    /// The sites that a backup set stands in for.
+    /// The sites that a backup set is to stand in for. Nothing acts on it yet: such a set stands by.
     #[serde(default)]
     pub covers: Vec<SiteName>,
     /// The first day on which the set may be lent.
@@ -71,7 +72,8 @@ pub struct LicenseSet {
     pub contract_end: Date,
     /// The last build day of software that the set may be lent to.
     pub maintenance_until: Date,
-    /// How long a cut-off home may go on lending a homed production set; none means the default.
+    /// How long a cut-off home may go on lending a homed production set. Nothing acts on it yet: a
+    /// node lends until its lease ends.
     #[serde(default)]
     pub autonomy_s: Option<u64>,
     pub features: Vec<FeatureLine>,
