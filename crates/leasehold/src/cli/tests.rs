@@ -21,6 +21,13 @@ fn every_command_of_the_documentation_is_accepted() {
     let commands = [
         "serve --config node.toml",
         "cluster init --trust a.pem --trust b.pem --lease-ms 5000 --plain-text",
+        "cluster join --admin east-2.example:7401 --via east-1.example:7402",
+        "node list",
+        "node add east-2.example:7402",
+        "node promote 2",
+        "node remove 2",
+        "node fence 2 --powered-off",
+        "node unfence 2",
         "status --output json",
         "sets --admin east-1.example:7401 --ca ca.pem --cert admin.pem --key admin-key.pem",
         "entitlement install example.entitlement",
@@ -32,6 +39,9 @@ fn every_command_of_the_documentation_is_accepted() {
         "certs dev --out certs --node east-1 --node west-1 --host license.example",
         "demo --keep --seconds 30 --engines 50",
         "demo --wan 80ms",
+        "bench --plain-text",
+        "bench --endpoint east-1.example:7400 --concurrency 16 --items 4",
+        "bench --outstanding 1000000",
     ];
     for line in commands {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
