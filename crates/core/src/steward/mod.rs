@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::desk::message::{BeatAnswer, Operated, Operation, Report, Ticket, Want};
 use crate::entitlement::Date;
-use crate::id::{AllotmentId, Epoch, NodeId};
+use crate::id::{AllotmentId, Epoch, NodeId, PoolId};
 use crate::ledger::command::{Beat, Command, Outcome};
 use crate::ledger::{AllotmentState, FrozenLease, Replica};
 use crate::limits::ACTIONS_PER_OPERATION_MAX;
@@ -74,6 +74,13 @@ enum Pending {
         draws: Vec<usize>,
     },
     Own,
+}
+
+impl NodeReport {
+    /// Units of a pool that the node had free.
+    fn free(&self, pool: PoolId) -> u64 {
+        self.report.pools.get(&pool).map_or(0, |it| it.free)
+    }
 }
 
 impl Steward {
@@ -191,7 +198,10 @@ impl Steward {
         let Some(pending) = self.pending.remove(&token) else { return };
         let outcome = outcomes.and_then(<[Outcome]>::first);
         match pending {
-            Pending::Own => self.own = None,
+            Pending::Own => {
+                self.own = None;
+                self.has_told_time |= outcome.is_some();
+            }
             Pending::Open { node, ticket } => {
                 let answer = open_answer(replica, node, outcome);
                 self.answer(ticket, answer);
@@ -261,7 +271,6 @@ impl Steward {
         }
         // What follows makes events, and there may have been no beat for long.
         commands.insert(0, Command::Beat { beats: Vec::new(), wall_ms: now.wall_ms });
-        self.has_told_time = true;
         let token = self.propose(commands);
         self.pending.insert(token, Pending::Own);
         self.own = Some((token, now.steady + OWN_PROPOSAL_MS));

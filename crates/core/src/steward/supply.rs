@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Steward;
 use super::message::Effect;
+use super::{NodeReport, Steward};
 use crate::desk::message::{Supply, Want};
 use crate::id::{NodeId, PoolId};
 use crate::ledger::Ledger;
@@ -131,15 +131,26 @@ impl Steward {
         let mut entitled = 0;
         for pool in pools {
             let Some(total) = totals.get(pool) else { continue };
-            let others = self.nodes.iter().filter(|(node, _)| **node != asker);
-            let idle: u64 = others
-                .filter_map(|(_, known)| known.report.pools.get(pool))
-                .map(|it| it.free)
-                .sum();
+            let idle: u64 =
+                self.others(ledger, asker).filter_map(|(_, known)| Some(known?.free(*pool))).sum();
             entitled += total.entitled;
             in_use += (total.live + total.frozen).saturating_sub(idle);
         }
         (in_use, entitled)
+    }
+
+    /// The other nodes that hold a live lease, with what they last reported under it. A node that
+    /// has not reported since this leader took over may have idle units; one whose lease has ended
+    /// has none, whatever it said before.
+    fn others<'a>(
+        &'a self,
+        ledger: &'a Ledger,
+        asker: NodeId,
+    ) -> impl Iterator<Item = (NodeId, Option<&'a NodeReport>)> {
+        let live = ledger.leases().filter(move |(node, lease)| lease.live && *node != asker);
+        live.map(|(node, lease)| {
+            (node, self.nodes.get(&node).filter(|known| known.epoch == lease.epoch))
+        })
     }
 
     /// Asks the other nodes for idle units of a pool. Returns whether some may come.
@@ -152,14 +163,11 @@ impl Steward {
         missing: u64,
     ) -> bool {
         let mut is_coming = false;
-        let live = ledger.leases().filter(|(_, lease)| lease.live);
-        for (node, lease) in live.filter(|(node, _)| *node != asker) {
-            // A node that has not reported since this leader took over may have idle units.
-            let report = self.nodes.get(&node).filter(|known| known.epoch == lease.epoch);
-            let idle = report.map(|known| known.report.pools.get(&pool).map_or(0, |it| it.free));
-            if idle == Some(0) {
-                continue;
-            }
+        let may_have_idle =
+            |(_, known): &(_, Option<&NodeReport>)| known.is_none_or(|known| known.free(pool) > 0);
+        let nodes: Vec<NodeId> =
+            self.others(ledger, asker).filter(may_have_idle).map(|(node, _)| node).collect();
+        for node in nodes {
             let recent = self
                 .recalls
                 .get(&(node, pool))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::message::{Answer, BeatRequest, Effect, OpenAnswer, OpenRequest};
-use super::{BEAT_GATHER_MS, Steward, TICK_MS};
+use super::{BEAT_GATHER_MS, OWN_PROPOSAL_MS, Steward, TICK_MS};
 use crate::desk::message::{Operated, Operation, PoolUse, Report, Supply, Ticket, Want};
 use crate::id::{Epoch, NodeId, PoolId};
 use crate::ledger::command::{ActionOutcome, Beat, Command, Outcome};
@@ -245,6 +245,18 @@ fn a_new_leader_tells_the_time_and_tells_it_again_before_what_makes_events() {
 }
 
 #[test]
+fn a_leader_whose_first_word_of_the_time_was_lost_tells_it_again() {
+    let mut stage = Stage::new(10);
+    stage.answers_time = false;
+    stage.pass(TICK_MS);
+    stage.answers_time = true;
+    stage.pass(OWN_PROPOSAL_MS);
+    assert_eq!(stage.times_told.len(), 2);
+    stage.pass(OWN_PROPOSAL_MS);
+    assert_eq!(stage.times_told.len(), 2, "once it is told");
+}
+
+#[test]
 fn a_day_is_told_once() {
     let mut stage = Stage::new(10);
     stage.now.wall_ms += 24 * 3_600_000;
@@ -355,6 +367,26 @@ fn exhausted_is_said_only_when_no_node_has_idle_units() {
     }
 }
 
+/// What a node had free before its lease ended was taken for free still, and a denial named fewer
+/// units in use than there were.
+#[test]
+fn units_of_a_lease_that_has_ended_are_in_use_until_they_thaw() {
+    let mut stage = Stage::new(10);
+    drawn(&mut stage.replica.ledger, 2, FIRST, 6);
+    drawn(&mut stage.replica.ledger, 1, FIRST, 4);
+    stage.report(1, 0);
+    stage.report(2, 6);
+    stage.report(3, 0);
+    freeze(&mut stage.replica.ledger, 2);
+    let totals = stage.replica.ledger.totals()[&FIRST].clone();
+    assert_eq!((totals.live, totals.frozen), (4, 6));
+    assert_eq!(stage.supply(1, 2), Supply::Exhausted { in_use: 10, entitled: 10 });
+
+    // The node is back: what its former process said is not what this one has free.
+    opened(&mut stage.replica.ledger, 2, 12);
+    assert_eq!(stage.supply(1, 3), Supply::Recalling { in_use: 10, entitled: 10 });
+}
+
 #[test]
 fn a_node_is_asked_for_idle_units_at_most_four_times_a_second_and_pool() {
     let mut stage = Stage::new(10);
@@ -398,6 +430,8 @@ struct Stage {
     answers: BTreeMap<Ticket, Answer>,
     proposals: Vec<(u64, Vec<Command>)>,
     times_told: Vec<i64>,
+    /// Whether the time, told alone, is applied.
+    answers_time: bool,
     recalls: Vec<(NodeId, Vec<(PoolId, u64)>)>,
 }
 
@@ -416,7 +450,18 @@ impl Stage {
         replica.install(ledger, now.steady);
         let steward = Steward::new(now);
         let (answers, proposals, times_told, recalls) = Default::default();
-        Self { steward, replica, now, last_ticket: 0, answers, proposals, times_told, recalls }
+        let answers_time = true;
+        Self {
+            steward,
+            replica,
+            now,
+            last_ticket: 0,
+            answers,
+            proposals,
+            times_told,
+            answers_time,
+            recalls,
+        }
     }
 
     fn epoch(&self, node: u64) -> Epoch {
@@ -546,10 +591,14 @@ impl Stage {
         if matches!(&commands[0], Command::Beat { beats, .. } if beats.is_empty()) {
             self.times_told.push(self.now.wall_ms);
             let time = commands.remove(0);
+            if !self.answers_time {
+                return;
+            }
             self.replica.apply(self.now.steady, &[time]);
         }
         if commands.is_empty() {
-            self.steward.on_proposed(self.now, &self.replica, token, Some(&[]));
+            let told = [Outcome::Beaten(Vec::new())];
+            self.steward.on_proposed(self.now, &self.replica, token, Some(&told));
         } else {
             self.proposals.push((token, commands));
         }
