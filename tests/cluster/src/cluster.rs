@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use leasehold_core::id::ClusterId;
 use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
+use leasehold_ports::free_address;
 use tempfile::TempDir;
 
-use crate::layout::{Layout, Ports, free_port};
+use crate::layout::{Layout, Ports};
 use crate::namespaces::address;
 use crate::process::NodeProcess;
 use crate::shape::{Shape, Wires};
@@ -97,6 +98,9 @@ impl Cluster {
     }
 
     /// The layout of node `id`, made with the first question.
+    ///
+    /// # Panics
+    /// If there are no free ports.
     pub fn layout(&mut self, id: u64) -> Layout {
         if let Some(layout) = self.layouts.get(&id) {
             return layout.clone();
@@ -109,7 +113,8 @@ impl Cluster {
                 Wires::Direct | Wires::Mesh => Ports::free(),
                 Wires::Namespaces => Ports::of(address(id)),
             },
-            peer_address: (self.shape.wires == Wires::Mesh).then(free_port),
+            peer_address: (self.shape.wires == Wires::Mesh)
+                .then(|| free_address().expect("a free port")),
             timings: self.shape.timings,
             snapshot_every: self.shape.snapshot_every,
             has_plain_engines: self.shape.has_plain_engines,

@@ -1,11 +1,11 @@
 //! One node's configuration file, and where it listens.
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use leasehold_core::time::Timings;
+use leasehold_ports::free_address;
 
 /// What a node's configuration says.
 #[derive(Clone, Debug)]
@@ -116,9 +116,12 @@ fn timings(timings: &Timings) -> String {
 
 impl Ports {
     /// Four ports that nobody listens on.
+    ///
+    /// # Panics
+    /// If there are none.
     #[must_use]
     pub fn free() -> Self {
-        let [engines, admin, peers, http] = [(); 4].map(|()| free_port());
+        let [engines, admin, peers, http] = [(); 4].map(|()| free_address().expect("a free port"));
         Self { engines, admin, peers, http }
     }
 
@@ -128,29 +131,4 @@ impl Ports {
         let [engines, admin, peers] = [7400, 7401, 7402].map(|port| SocketAddr::from((ip, port)));
         Self { engines, admin, peers, http: SocketAddr::from(([127, 0, 0, 1], 7403)) }
     }
-}
-
-/// Below the range from which Linux takes the local ports of outgoing connections (32768 on): a
-/// node that is down must find its port free when it comes back.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
-/// Between the first ports of processes with adjacent ids; a prime, so that each place comes once.
-const APART: u32 = 7_919;
-
-/// A free port that no other test of this process has been given.
-pub(crate) fn free_port() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let span = PORTS.end - PORTS.start;
-    // Test processes that run at the same time start at different places, though their ids may be
-    // next to each other: a cluster takes hundreds of ports.
-    let start = std::process::id().wrapping_mul(APART) % u32::from(span);
-    let start = u16::try_from(start).expect("below the span");
-    for _ in 0..span {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + (start.wrapping_add(offset)) % span;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no port from {PORTS:?} is free")
 }

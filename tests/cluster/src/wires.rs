@@ -2,9 +2,10 @@
 
 use leasehold::demo::Mesh;
 use leasehold_client::ClientConfig;
+use leasehold_ports::free_address;
 
 use crate::cluster::Cluster;
-use crate::layout::{Layout, free_port};
+use crate::layout::Layout;
 use crate::namespaces::Namespaces;
 use crate::shape::Wires;
 
@@ -94,7 +95,7 @@ impl Cluster {
                 endpoint.address = address.to_string();
                 continue;
             }
-            let address = free_port();
+            let address = free_address().expect("a free port");
             let target = endpoint.address.parse().expect("an address");
             mesh.lead_from_to(party, *id, address, target).await.expect("a free port");
             self.doors.insert((party, *id), address);

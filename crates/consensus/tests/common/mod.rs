@@ -12,6 +12,7 @@ use leasehold_consensus::{Config, Consensus, Leadership, Peer, ProposeError, con
 use leasehold_core::id::{ClusterId, NodeId};
 use leasehold_core::ledger::command::{Command, Founding, Outcome};
 use leasehold_core::time::Timings;
+use leasehold_ports::free_address;
 use leasehold_storage::{DataDirectory, Identity};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -95,7 +96,7 @@ pub(crate) fn peer(node: u64, address: SocketAddr) -> Peer {
 }
 
 pub(crate) async fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.unwrap()
+    TcpListener::bind(free_address().unwrap()).await.unwrap()
 }
 
 pub(crate) fn found() -> Command {

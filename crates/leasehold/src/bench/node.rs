@@ -13,6 +13,7 @@ use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development
 use leasehold_node::config::NodeConfig;
 use leasehold_node::http::Telemetry;
 use leasehold_node::tls::{ListenerKind, TlsFiles, Transport};
+use leasehold_ports::free_address;
 use leasehold_proto::v1;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use super::{FEATURE, connections, load};
 use crate::cli::AdminTarget;
 use crate::cli::commands::{found, install};
-use crate::demo::ports::free_addresses;
 
 /// A node that lends `FEATURE`.
 pub(super) struct EmbeddedNode {
@@ -142,9 +142,7 @@ fn config(directory: &TempDir, tls: bool) -> anyhow::Result<NodeConfig> {
     const TLS: &str = "tls = { ca = \"certs/ca.pem\", certificate = \"certs/node.pem\", \
                        key = \"certs/node-key.pem\" }";
     const PLAIN_TEXT: &str = "plain_text = \"on loopback only\"";
-    let [engines, admin, http] = free_addresses(3)?[..] else {
-        anyhow::bail!("three free ports were asked for");
-    };
+    let [engines, admin, http] = [free_address()?, free_address()?, free_address()?];
     let protection = if tls { TLS } else { PLAIN_TEXT };
     let text = format!(
         "[node]\nid = 1\nsite = \"bench\"\ndata_dir = \"data\"\n\

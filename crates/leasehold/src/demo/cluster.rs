@@ -16,13 +16,13 @@ use leasehold_core::entitlement::SigningKey;
 use leasehold_core::id::ClusterId;
 use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
 use leasehold_node::tls::TlsFiles;
+use leasehold_ports::free_address;
 use leasehold_proto::v1;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::distance::{Distance, Outside};
-use super::ports::free_addresses;
 use crate::cli::AdminTarget;
 use crate::cli::commands::{found, install, join, status};
 
@@ -56,8 +56,6 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// A node that is told to stop gives itself 20 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(50);
-/// Of each node: for engines, operators, other nodes and HTTP, and two of proxies.
-const ADDRESSES: usize = 6;
 /// Of a node that ended by itself, the end of its log is shown.
 const LOG_LINES_SHOWN: usize = 5;
 
@@ -85,12 +83,11 @@ impl Cluster {
         getrandom::fill(&mut secret).context("the system gives no random numbers")?;
         let vendor = SigningKey::from_bytes(&secret);
         let mut distance = round_trip.map(Distance::new);
-        let mut addresses = free_addresses(ADDRESSES * sites.len())?.into_iter();
-        let mut free = || addresses.next().context("too few addresses were found");
         let mut nodes = Vec::new();
         for (name, site) in names.into_iter().zip(sites) {
-            let (engines, admin, peers, http) = (free()?, free()?, free()?, free()?);
-            let outside = Outside { engines: free()?, peers: free()? };
+            let [engines, admin, peers, http] =
+                [free_address()?, free_address()?, free_address()?, free_address()?];
+            let outside = Outside { engines: free_address()?, peers: free_address()? };
             if let Some(distance) = &mut distance {
                 distance.lead_to(outside, Outside { engines, peers }).await?;
             }

@@ -1,6 +1,6 @@
 //! Whole nodes in this process, over plain text on loopback.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use leasehold_core::id::ClusterId;
 use leasehold_node::Node;
 use leasehold_node::config::NodeConfig;
 use leasehold_node::http::Telemetry;
+use leasehold_ports::free_address;
 use leasehold_proto::v1;
 use leasehold_proto::v1::admin_client::AdminClient;
 use leasehold_proto::v1::licensing_client::LicensingClient;
@@ -32,7 +33,7 @@ pub(crate) struct Running {
 pub(crate) async fn start(id: u64, data: &Path) -> Running {
     static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
     let telemetry = TELEMETRY.get_or_init(|| Telemetry::install().unwrap()).clone();
-    let [engines, admin, peers, http] = free_addresses();
+    let [engines, admin, peers, http] = [(); 4].map(|()| free_address().unwrap());
     let plain = "plain_text = \"on loopback only\"";
     let text = format!(
         "[node]\nid = {id}\nsite = \"site-{id}\"\ndata_dir = {data:?}\n\
@@ -73,11 +74,6 @@ impl Running {
     pub(crate) async fn admin(&self) -> AdminClient<Channel> {
         AdminClient::connect(format!("http://{}", self.admin)).await.unwrap()
     }
-}
-
-fn free_addresses() -> [SocketAddr; 4] {
-    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
 }
 
 pub(crate) async fn found(running: &Running) {

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use leasehold_ports::free_address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::{HELD_BYTES_MOST, Link, Mesh, Proxy};
-use crate::demo::free_addresses;
 
 /// Long against scheduling, short for a test.
 const DELAY: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ struct Pair {
 
 async fn pair() -> Pair {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = free_addresses(1).unwrap()[0];
+    let address = free_address().unwrap();
     let link = Link::default();
     let target = listener.local_addr().unwrap();
     let given = link.clone();
@@ -154,7 +154,7 @@ async fn a_way_that_is_cut_holds_no_more_than_its_bound() {
 #[tokio::test]
 async fn a_mesh_knows_a_caller_by_its_process_and_hangs_up_on_others() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = free_addresses(1).unwrap()[0];
+    let address = free_address().unwrap();
     let mut mesh = Mesh::new();
     mesh.lead_to(1, address, listener.local_addr().unwrap()).await.unwrap();
     let mut stranger = TcpStream::connect(address).await.unwrap();
