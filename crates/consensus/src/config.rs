@@ -11,8 +11,9 @@ pub struct Config {
     pub node: NodeId,
     /// `None` until the node has founded or joined a cluster; see `Consensus::set_cluster`.
     pub cluster: Option<ClusterId>,
-    /// How often a leader shows itself, and how long one append to a peer may take: more than
-    /// 4/3 of (round trip + the peer's disk sync).
+    /// How often a leader shows itself, and how long a peer's answer to that may take: more than
+    /// 4/3 of a round trip. The answer to entries waits for the peer's disk, and may take as long
+    /// as `election_max_ms`.
     pub heartbeat_ms: u64,
     /// Shortest randomized wait before a node asks for votes.
     pub election_min_ms: u64,

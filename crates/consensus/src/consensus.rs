@@ -1,6 +1,6 @@
 //! The handle that the node holds: start, read, observe, stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     fatal: watch::Receiver<Option<FatalError>>,
     metrics: MetricsReceiver,
+    majority: Majority,
     /// A leader that was not heard of for longer is not known to be there.
     silence_max: Duration,
     /// Who still has the data directory open.
@@ -97,10 +98,12 @@ impl Consensus {
         let adapter =
             MachineAdapter::new(Arc::clone(&machine), snapshots, log.clone(), open.token());
         let majority = Majority::new(election_max);
+        let network = Network::new(route.clone(), connect, majority.clone());
+        let channels = network.channels();
         let raft = Raft::build(
             config.node.0,
             raft_config,
-            Network::new(route.clone(), connect, majority.clone()),
+            network,
             LogAdapter::new(log.clone(), open.token()),
             adapter,
         )
@@ -114,12 +117,15 @@ impl Consensus {
             log,
             stall_max: config.disk_stall_max,
             metrics: raft.metrics(),
+            channels,
+            members: BTreeSet::new(),
             leadership,
             fatal,
         };
         let inner = Inner {
             node: config.node,
             metrics: raft.metrics(),
+            majority,
             silence_max,
             machine,
             cluster,
@@ -130,7 +136,7 @@ impl Consensus {
             open,
             raft,
         };
-        majority.observe(inner.raft.metrics());
+        inner.majority.observe(inner.raft.metrics());
         inner.raft.run();
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -186,7 +192,7 @@ impl Consensus {
         status_of(&self.inner.metrics.borrow_watched())
     }
 
-    /// Whether this node leads, or has heard of the leader lately. [`Status::leader`] is the last
+    /// Whether this node leads and a majority hears it, or has heard of the leader lately. [`Status::leader`] is the last
     /// one that was known, dead or not, until there is another: a node without a majority gets no
     /// pre-votes, so it never begins a term of its own.
     pub async fn hears_leader(&self) -> bool {
@@ -196,7 +202,9 @@ impl Consensus {
         };
         match leader {
             None => false,
-            Some(leader) if leader == self.inner.node.0 => is_leader,
+            Some(leader) if leader == self.inner.node.0 => {
+                is_leader && self.inner.majority.unheard() <= self.inner.silence_max
+            }
             Some(_) => {
                 let asked = self.raft().with_raft_state(|state| state.vote_last_modified());
                 // A core that waits for its disk hears nobody, and must not hold up who asks.

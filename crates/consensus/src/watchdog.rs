@@ -1,8 +1,9 @@
-//! Watches the Raft core and the disk: who leads, and whether this node must end.
+//! Watches the Raft core and the disk: who leads, who is a member, and whether this node must end.
 //!
 //! openraft's core is a task: when it dies the process lives on and answers nothing. So someone
 //! has to look, and whoever owns the process has to end it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use leasehold_core::id::NodeId;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::error::FatalError;
+use crate::peers::Channels;
 use crate::types::{Peer, TypeConfig};
 
 /// Who leads, as this node knows it.
@@ -37,6 +39,9 @@ pub(crate) struct Watchdog {
     pub(crate) log: LogStore,
     pub(crate) stall_max: Duration,
     pub(crate) metrics: MetricsReceiver,
+    pub(crate) channels: Channels,
+    /// Of the cluster, when last looked at.
+    pub(crate) members: BTreeSet<u64>,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) fatal: watch::Sender<Option<FatalError>>,
 }
@@ -85,7 +90,11 @@ impl Watchdog {
         let metrics = self.metrics.borrow_watched();
         metrics.running_state.clone()?;
         let leadership = leadership(self.node, &metrics);
+        let membership = metrics.membership_config.membership();
+        let members: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).collect();
         drop(metrics);
+        let former = std::mem::replace(&mut self.members, members);
+        former.difference(&self.members).for_each(|peer| self.channels.give_up(*peer));
         self.leadership.send_if_modified(|known| {
             let is_new = *known != leadership;
             *known = leadership;

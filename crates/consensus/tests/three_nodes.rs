@@ -152,6 +152,22 @@ async fn a_node_without_a_majority_hears_no_leader() {
     stop(nodes).await;
 }
 
+/// It went on leading in its own eyes, and said that it was ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_majority_hears_no_leader_either() {
+    let home = Home::new();
+    let (mut nodes, _) = start_three(&home, config).await;
+    let first = leader(&nodes).await;
+    until("it hears itself", async || nodes[&first].consensus.hears_leader().await).await;
+    let others: Vec<u64> = nodes.keys().copied().filter(|node| *node != first).collect();
+    for other in others {
+        nodes.remove(&other).unwrap().stop().await;
+    }
+    let node = &nodes[&first];
+    until("it is alone", async || !node.consensus.hears_leader().await).await;
+    stop(nodes).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_grows_from_one_to_three_and_shrinks_again() {
     let home = Home::new();
@@ -181,16 +197,33 @@ async fn a_cluster_grows_from_one_to_three_and_shrinks_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_voters_left_half_done_is_finished_by_another_leader() {
     let home = Home::new();
-    let (nodes, _) = start_three(&home, config).await;
+    let (mut nodes, members) = start_three(&home, config).await;
     let first = leader(&nodes).await;
     nodes[&first].propose(found()).await.unwrap();
     let mut others = nodes.keys().copied().filter(|node| *node != first);
     let (second, third) = (others.next().unwrap(), others.next().unwrap());
     nodes[&second].wait_until_equal(&nodes[&first]).await;
 
+    // Without the second node the first step reaches the log and can't be committed.
+    nodes.remove(&second).unwrap().stop().await;
     leave_half_done(&nodes[&first], third).await;
-    nodes[&first].consensus.transfer_leader(NodeId(second)).await.unwrap();
-    nodes[&second].wait_until_ready().await;
+    let listener = TcpListener::bind(&members[&NodeId(second)].address).await.unwrap();
+    nodes.insert(second, TestNode::start(config(second), &home.of(second), listener).await);
+    until("the second node has the first step", async || {
+        nodes[&second].consensus.status().is_joint
+    })
+    .await;
+    until("the second node leads", async || {
+        let is_leader = |node: &TestNode| node.consensus.leadership().borrow().is_leader;
+        if let Some(other) = nodes.values().find(|node| is_leader(node))
+            && !is_leader(&nodes[&second])
+        {
+            // Refused while it is behind.
+            let _ = other.consensus.transfer_leader(NodeId(second)).await;
+        }
+        nodes[&second].consensus.leadership().borrow().is_ready
+    })
+    .await;
     assert!(nodes[&second].consensus.status().is_joint);
     nodes[&second].consensus.finish_change().await.unwrap();
     let status = nodes[&second].consensus.status();

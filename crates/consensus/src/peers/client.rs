@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use leasehold_core::id::NodeId;
@@ -28,11 +29,6 @@ use super::{CHUNK_BYTES, Connect, Description, MESSAGE_BYTES_MAX, Route};
 use crate::codec;
 use crate::types::{Peer, Snapshot, SnapshotData, TypeConfig, Vote};
 
-/// An append of entries is answered after a round trip and a sync of the peer's disk. Openraft's
-/// deadline is a heartbeat's, which waits for no disk: a slow one would get the same entries sent
-/// again and again. A peer that takes longer than an election is as good as away.
-const APPEND_WITHIN: Duration = Duration::from_secs(1);
-
 type RpcError = RPCError<TypeConfig>;
 /// The inner error is a refusal or a broken connection, the outer one the deadline.
 type Timed = Result<Result<Response<RaftResponse>, Status>, tokio::time::error::Elapsed>;
@@ -42,12 +38,22 @@ pub(crate) struct Network {
     route: Route,
     connect: Connect,
     majority: Majority,
-    channels: BTreeMap<u64, (Contact, Channel)>,
+    channels: Channels,
+}
+
+/// The one channel to each peer, and what is known from it. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Channels {
+    peers: Arc<Mutex<BTreeMap<u64, (Contact, Channel)>>>,
 }
 
 impl Network {
     pub(crate) fn new(route: Route, connect: Connect, majority: Majority) -> Self {
-        Self { route, connect, majority, channels: BTreeMap::new() }
+        Self { route, connect, majority, channels: Channels::default() }
+    }
+
+    pub(crate) fn channels(&self) -> Channels {
+        self.channels.clone()
     }
 
     fn channel(
@@ -55,15 +61,29 @@ impl Network {
         target: u64,
         peer: &Peer,
     ) -> Result<(Contact, Channel), tonic::transport::Error> {
-        if let Some((contact, channel)) = self.channels.get(&target)
+        let mut peers = self.channels.lock();
+        if let Some((contact, channel)) = peers.get(&target)
             && contact.peer() == peer
         {
             return Ok((contact.clone(), channel.clone()));
         }
-        let made =
-            (Contact::new(NodeId(target), peer.clone()), (self.connect)(NodeId(target), peer)?);
-        self.channels.insert(target, made.clone());
+        let contact = Contact::new(NodeId(target), peer.clone(), self.majority.election_max());
+        let made = (contact, (self.connect)(NodeId(target), peer)?);
+        peers.insert(target, made.clone());
         Ok(made)
+    }
+}
+
+impl Channels {
+    /// Gives up the one to a node that is no member any more, and what was known of it.
+    pub(crate) fn give_up(&self, peer: u64) {
+        if let Some((contact, _)) = self.lock().remove(&peer) {
+            contact.forget();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (Contact, Channel)>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,7 +196,10 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         let (kind, within) = if request.entries.is_empty() {
             (Kind::Heartbeat, option.hard_ttl())
         } else {
-            (Kind::Other, option.hard_ttl().max(APPEND_WITHIN))
+            // It waits for a sync of the peer's disk as well. Openraft's deadline is a heartbeat's,
+            // which waits for no disk: a slow one would get the same entries sent again and again.
+            // A peer that takes longer than an election is as good as away.
+            (Kind::Other, option.hard_ttl().max(self.majority.election_max()))
         };
         self.call((RPCTypes::AppendEntries, kind), within, &request, send).await
     }

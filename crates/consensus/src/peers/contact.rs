@@ -4,7 +4,7 @@
 //! A leader sends to every peer several times a second. Other nodes send votes only, so to them a
 //! peer may seem unchanged for long: what they last saw.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use leasehold_core::id::NodeId;
@@ -21,6 +21,7 @@ pub(crate) struct Contact {
 struct Inner {
     node: NodeId,
     peer: Peer,
+    election_max: Duration,
     state: Mutex<State>,
     figures: Figures,
 }
@@ -60,15 +61,19 @@ pub(crate) struct Attempt {
     is_answered: bool,
 }
 
-/// Without an answer for so long, a peer is reported: as long as an election takes. A message that
-/// was lost, or a second's work of its machine, is none of the operator's business.
-const REPORTED_AFTER: Duration = Duration::from_secs(2);
+/// Without an answer for so many of the longest waits for a leader, a peer is reported: as long as
+/// an election takes. A message that was lost, or a second's work of its machine, is none of the
+/// operator's business.
+const REPORTED_AFTER: u32 = 2;
+/// Nothing was sent for so many of them: it says nothing of the peer. A leader without a majority
+/// falls silent for up to 4 at a time.
+const FORGOTTEN_AFTER: u32 = 6;
 
 impl Contact {
-    pub(crate) fn new(node: NodeId, peer: Peer) -> Self {
+    pub(crate) fn new(node: NodeId, peer: Peer, election_max: Duration) -> Self {
         let figures = Figures::of(node);
         let state = Mutex::new(State::Answering);
-        Self { inner: Arc::new(Inner { node, peer, state, figures }) }
+        Self { inner: Arc::new(Inner { node, peer, election_max, state, figures }) }
     }
 
     pub(crate) fn peer(&self) -> &Peer {
@@ -80,38 +85,51 @@ impl Contact {
         Attempt { contact: self.clone(), kind, began: Instant::now(), is_answered: false }
     }
 
+    /// It is no member any more: whether it answers is nobody's business.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        *state = State::Answering;
+        self.inner.figures.active.set(1.0);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn on_answer(&self, kind: Kind, began: Instant) {
-        let Inner { node, peer, state, figures } = &*self.inner;
+        let Inner { node, peer, figures, .. } = &*self.inner;
         if kind == Kind::Heartbeat {
             figures.round_trip.record(began.elapsed());
         }
-        let before = {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *state, State::Answering)
-        };
+        // Held while the gauge is set, so that it follows the state.
+        let mut state = self.state();
+        let before = std::mem::replace(&mut *state, State::Answering);
         if let State::Unreachable { since } = before {
             figures.active.set(1.0);
+            drop(state);
             let away_ms = since.elapsed().as_millis();
             tracing::info!(%node, name = peer.name, site = %peer.site, away_ms, "a node answers again");
         }
     }
 
     fn on_silence(&self, kind: Kind, began: Instant) {
-        let Inner { node, peer, state, figures } = &*self.inner;
+        let Inner { node, peer, election_max, figures, .. } = &*self.inner;
         figures.failures.increment(1);
         if kind == Kind::Heartbeat {
             figures.heartbeat_failures.increment(1);
         }
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         match *state {
             // Nothing was sent for long: whoever leads now begins to count.
-            State::Silent { last, .. } if began.duration_since(last) > REPORTED_AFTER => {
+            State::Silent { last, .. }
+                if began.duration_since(last) > FORGOTTEN_AFTER * *election_max =>
+            {
                 *state = State::Silent { since: began, last: began };
             }
-            State::Silent { since, .. } if since.elapsed() >= REPORTED_AFTER => {
+            State::Silent { since, .. } if since.elapsed() >= REPORTED_AFTER * *election_max => {
                 *state = State::Unreachable { since };
-                drop(state);
                 figures.active.set(0.0);
+                drop(state);
                 tracing::warn!(
                     %node, name = peer.name, site = %peer.site, address = peer.address,
                     "a node gives no answers: does it run, and can it be reached?"
@@ -167,21 +185,25 @@ impl Figures {
 mod tests {
     use super::*;
 
+    const ELECTION_MAX: Duration = Duration::from_secs(1);
+    const REPORTED: Duration = Duration::from_secs(2);
+
     fn contact() -> Contact {
-        Contact::new(NodeId(2), Peer { name: "west-1".to_owned(), ..Peer::default() })
+        let peer = Peer { name: "west-1".to_owned(), ..Peer::default() };
+        Contact::new(NodeId(2), peer, ELECTION_MAX)
     }
 
     fn state(contact: &Contact) -> State {
-        *contact.inner.state.lock().unwrap()
+        *contact.state()
     }
 
     #[test]
     fn a_peer_is_reported_once_it_was_silent_for_long_and_forgotten_when_it_answers() {
         let contact = contact();
-        let since = Instant::now().checked_sub(REPORTED_AFTER).unwrap();
+        let since = Instant::now().checked_sub(REPORTED).unwrap();
         contact.on_silence(Kind::Heartbeat, since);
         assert_eq!(state(&contact), State::Silent { since, last: since }, "one may be lost");
-        contact.on_silence(Kind::Heartbeat, since + REPORTED_AFTER);
+        contact.on_silence(Kind::Heartbeat, since + REPORTED);
         assert_eq!(state(&contact), State::Unreachable { since });
         contact.on_silence(Kind::Heartbeat, Instant::now());
         assert_eq!(state(&contact), State::Unreachable { since }, "told once");
@@ -192,11 +214,34 @@ mod tests {
     #[test]
     fn a_lost_message_of_an_earlier_leadership_counts_no_more() {
         let contact = contact();
-        let long_ago = Instant::now().checked_sub(3 * REPORTED_AFTER).unwrap();
+        let long_ago =
+            Instant::now().checked_sub(FORGOTTEN_AFTER * ELECTION_MAX + REPORTED).unwrap();
         contact.on_silence(Kind::Heartbeat, long_ago);
         let now = Instant::now();
         contact.on_silence(Kind::Heartbeat, now);
         assert_eq!(state(&contact), State::Silent { since: now, last: now });
+    }
+
+    /// Such a leader sends seldom. Each message once seemed to be the first of a new leadership,
+    /// and the operator never learned whom it could not reach.
+    #[test]
+    fn a_leader_without_a_majority_reports_who_gives_no_answers() {
+        let contact = contact();
+        let since = Instant::now().checked_sub(Duration::from_millis(4_100)).unwrap();
+        contact.on_silence(Kind::Heartbeat, since);
+        contact.on_silence(Kind::Heartbeat, Instant::now());
+        assert_eq!(state(&contact), State::Unreachable { since });
+    }
+
+    #[test]
+    fn a_node_that_was_removed_while_it_gave_no_answers_is_not_reported_for_ever() {
+        let contact = contact();
+        let since = Instant::now().checked_sub(REPORTED).unwrap();
+        contact.on_silence(Kind::Heartbeat, since);
+        contact.on_silence(Kind::Heartbeat, since + REPORTED);
+        assert!(matches!(state(&contact), State::Unreachable { .. }));
+        contact.forget();
+        assert_eq!(state(&contact), State::Answering);
     }
 
     #[test]

@@ -42,13 +42,23 @@ impl Majority {
         let _ = self.inner.metrics.set(metrics);
     }
 
+    /// The longest randomized wait for a leader.
+    pub(crate) fn election_max(&self) -> Duration {
+        self.inner.election_max
+    }
+
     /// Whether this leader has to be silent now, so that who hears it may elect another.
     pub(crate) fn is_missed(&self) -> bool {
-        let Some(metrics) = self.inner.metrics.get() else { return false };
+        is_quiet(self.unheard(), self.inner.election_max)
+    }
+
+    /// For how long this leader has heard no majority; zero at any other node.
+    pub(crate) fn unheard(&self) -> Duration {
+        let Some(metrics) = self.inner.metrics.get() else { return Duration::ZERO };
         let metrics = metrics.borrow_watched();
         let is_alone = metrics.membership_config.membership().voter_ids().count() == 1;
         let is_leader = metrics.state.is_leader() && !is_alone;
-        is_leader && is_quiet(self.heard_at(&metrics).elapsed(), self.inner.election_max)
+        if is_leader { self.heard_at(&metrics).elapsed() } else { Duration::ZERO }
     }
 
     /// When it sent what a majority has answered, or, if nothing was answered yet, began to lead.

@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::types::{LogId, Membership, Peer, SnapshotMeta, Vote};
 
-pub(crate) use self::client::Network;
+pub(crate) use self::client::{Channels, Network};
 pub(crate) use self::majority::Majority;
 pub(crate) use self::route::Route;
 pub use self::server::RaftService;

@@ -63,7 +63,7 @@ impl RaftService {
     }
 }
 
-/// By sender; only headers that were checked get here, so that strangers make no time series.
+/// By sender; only headers of this cluster's nodes get here, so that strangers make no time series.
 fn count_received(header: Option<&Header>, payload_bytes: usize) {
     let from = header.map_or(0, |header| header.from_node).to_string();
     metrics::counter!("leasehold_network_peer_received_bytes_total", "from" => from)
