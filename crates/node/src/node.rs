@@ -9,7 +9,6 @@ use leasehold_clock::Clock;
 use leasehold_consensus::{Config, Consensus, Peer};
 use leasehold_core::desk::DeskConfig;
 use leasehold_core::id::{NodeId, ProcessId};
-use leasehold_core::ledger::command::Command;
 use leasehold_storage::{DataDirectory, Identity, OpenError};
 use tokio::sync::Mutex;
 
@@ -323,14 +322,13 @@ fn serve(
 /// Gives the lease up, so that running calls can move at once, and leadership, so that nobody waits
 /// for an election.
 async fn leave_to_others(desk: &DeskHandle, leader: &LeaderRoute) {
-    let node = leader.node;
-    if let Ok(Some(epoch)) = desk.retire().await {
-        let close = leader.propose(vec![Command::Close { node, epoch }]);
-        match tokio::time::timeout(CLOSE_DEADLINE, close).await {
-            Ok(Ok(_)) => tracing::info!(%epoch, "lease given up"),
+    if let Ok(Some(close)) = desk.retire().await {
+        let closed = leader.propose(vec![close]);
+        match tokio::time::timeout(CLOSE_DEADLINE, closed).await {
+            Ok(Ok(_)) => tracing::info!("lease given up"),
             // Without a majority it ends by itself.
-            Ok(Err(error)) => tracing::info!(%epoch, %error, "the lease is left to lapse"),
-            Err(_) => tracing::info!(%epoch, "the lease is left to lapse: no answer in time"),
+            Ok(Err(error)) => tracing::info!(%error, "the lease is left to lapse"),
+            Err(_) => tracing::info!("the lease is left to lapse: no answer in time"),
         }
     }
     leader.hand_over().await;

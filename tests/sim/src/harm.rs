@@ -1,7 +1,5 @@
 //! Faults as they happen.
 
-use leasehold_core::ledger::command::Command;
-
 use crate::clock::{MS, SECOND, Time};
 use crate::engine::Stage;
 use crate::event::{Event, MachineIndex, ProcessIndex};
@@ -144,14 +142,13 @@ impl World {
     pub(crate) fn stop(&mut self, process: ProcessIndex, down: Time) {
         let machine = self.processes[process].machine;
         let now = self.clock_of(process);
-        let node = self.processes[process].node;
-        let closed = self.processes[process].desk.retire(now);
+        let close = self.processes[process].desk.retire(now);
         self.settle(process);
         let leader = self.raft.leader.map(|leader| self.processes[leader].machine);
-        if let (Some(epoch), Some(leader)) = (closed, leader)
+        if let (Some(close), Some(leader)) = (close, leader)
             && self.is_connected(machine, leader)
         {
-            self.append(vec![Command::Close { node, epoch }], None);
+            self.append(vec![close], None);
         }
         self.crash(machine);
         self.queue.push(self.now + down, Event::Restart { machine });

@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::{CheckoutId, Epoch, FeatureId, NodeId, PoolId, SiteName};
 use crate::ledger::Catalog;
-use crate::ledger::command::Action;
+use crate::ledger::command::{Action, Command};
 use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
 use crate::time::{Moment, Now, Timings};
 use book::Book;
@@ -191,17 +191,18 @@ impl Desk {
         self.on_tick(now);
     }
 
-    /// Lends and renews nothing any more: engines bring their receipts to other nodes. Returns the
-    /// epoch that can be closed in the ledger now.
-    pub fn retire(&mut self, now: Now) -> Option<Epoch> {
+    /// Lends and renews nothing any more: engines bring their receipts to other nodes. Returns what
+    /// ends its lease in the ledger.
+    pub fn retire(&mut self, now: Now) -> Option<Command> {
         self.drain(now);
-        let epoch = self.tenure.epoch();
+        let (node, used) = (self.config.node, self.tills.used());
+        let close = self.tenure.epoch().map(|epoch| Command::Close { node, epoch, used });
         self.is_retired = true;
         self.become_closed(now);
         for id in self.claims.keys().copied().collect::<Vec<_>>() {
             self.give_up_claim(id, &Reason::Draining.into());
         }
-        epoch
+        close
     }
 
     /// When [`Desk::on_tick`] has something to do.

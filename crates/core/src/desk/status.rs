@@ -24,14 +24,6 @@ pub struct DeskCounters {
     pub overrun_ms: BTreeMap<PoolId, u64>,
 }
 
-impl DeskCounters {
-    /// Denials that were about this feature.
-    #[must_use]
-    pub fn denied_by_feature(&self, feature: &FeatureId) -> u64 {
-        self.denied_features.get(feature).copied().unwrap_or(0)
-    }
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeskStatus {
     pub epoch: Option<Epoch>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::{AllotmentId, CheckoutId, PoolId};
+use crate::ledger::command::LoanLine;
 use crate::ledger::{Held, NodeView};
 use crate::receipt::ReceiptLine;
 use crate::time::Moment;
@@ -97,6 +98,12 @@ impl Tills {
 
     pub(super) fn free(&self, pool: PoolId) -> u64 {
         self.pools.get(&pool).map_or(0, Till::free)
+    }
+
+    /// The units in use, by allotment, without those that moved here with their checkouts.
+    pub(super) fn used(&self) -> Vec<LoanLine> {
+        let used = self.pools.values().filter(|till| till.used > 0);
+        used.map(|till| LoanLine { allotment: till.allotment, units: till.used }).collect()
     }
 
     /// Takes `units` out of the pool's free ones; the caller has seen that they are there.

@@ -41,7 +41,8 @@ pub enum Command {
     /// The leader's calendar day has changed: contracts may start or end.
     Day { day: Date },
     /// The holder ends its lease itself: it is stopping, and lends and renews nothing any more.
-    Close { node: NodeId, epoch: Epoch },
+    /// Of what it drew, only the units `used` by checkouts freeze: the others go back to the reserve.
+    Close { node: NodeId, epoch: Epoch, used: Vec<LoanLine> },
     /// The operator lets a fenced node open leases again.
     Unfence { node: NodeId },
 }

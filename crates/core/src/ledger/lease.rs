@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Beat, Outcome, Refusal};
+use super::command::{Beat, LoanLine, Outcome, Refusal};
 use super::event::{self, EventKind};
+use super::operate::Holder;
 use super::{AllotmentState, FrozenLease, Lease, Ledger};
 use crate::id::{AllotmentId, Epoch, NodeId, ProcessId};
 
@@ -83,8 +84,14 @@ impl Ledger {
         Ok(Outcome::Done)
     }
 
-    pub(super) fn close(&mut self, node: NodeId, epoch: Epoch) -> Result<Outcome, Refusal> {
+    pub(super) fn close(
+        &mut self,
+        node: NodeId,
+        epoch: Epoch,
+        used: &[LoanLine],
+    ) -> Result<Outcome, Refusal> {
         self.lease_mut(node, epoch)?;
+        self.give_back_idle(Holder { node, epoch }, used);
         let units = self.end_lease(node, FrozenLease::Ended);
         self.record(EventKind::LeaseClosed { node, epoch, units });
         Ok(Outcome::Done)

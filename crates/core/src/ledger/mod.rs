@@ -153,7 +153,7 @@ impl Ledger {
                 self.operate(*node, *epoch, *operation, actions)
             }
             Command::Freeze { node, epoch, seq } => self.freeze(*node, *epoch, *seq),
-            Command::Close { node, epoch } => self.close(*node, *epoch),
+            Command::Close { node, epoch, used } => self.close(*node, *epoch, used),
             Command::Fence { node, epoch, powered_off } => self.fence(*node, *epoch, *powered_off),
             Command::Unfence { node } => self.unfence(*node),
             Command::Lapse { allotments } => {

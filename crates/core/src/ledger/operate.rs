@@ -1,6 +1,6 @@
 //! What a node does with its allotments: draw, return, reclaim, hand over.
 
-use super::command::{Action, ActionOutcome, ActionRefusal, Outcome, Refusal};
+use super::command::{Action, ActionOutcome, ActionRefusal, LoanLine, Outcome, Refusal};
 use super::{Allotment, AllotmentState, Ledger};
 use crate::id::{AllotmentId, Epoch, NodeId, PoolId};
 use crate::limits::ACTIONS_PER_OPERATION_MAX;
@@ -133,6 +133,26 @@ impl Ledger {
             self.allotments.remove(&id);
         }
         Ok(ActionOutcome::Done)
+    }
+
+    /// Gives back what the holder drew and does not use. Units that came with a checkout are its.
+    pub(super) fn give_back_idle(&mut self, holder: Holder, used: &[LoanLine]) {
+        let mut idle: Vec<(PoolId, u64)> = Vec::new();
+        for (id, allotment) in &mut self.allotments {
+            let is_drawn = allotment.node == holder.node
+                && allotment.epoch == holder.epoch
+                && allotment.state == AllotmentState::Live
+                && allotment.bound.is_none();
+            if is_drawn {
+                let lines = used.iter().filter(|line| line.allotment == *id);
+                let kept = lines.map(|line| line.units).sum::<u64>().min(allotment.units);
+                idle.push((allotment.pool, allotment.units - kept));
+                allotment.units = kept;
+            }
+        }
+        for (pool, units) in idle {
+            self.add_to_reserve(pool, units);
+        }
     }
 
     pub(super) fn own_live(

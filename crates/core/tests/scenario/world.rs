@@ -225,9 +225,8 @@ impl World {
     /// As a node stops: its desk gives up its lease, and then the ledger is told.
     pub(crate) fn retire(&mut self, name: &str) {
         let now = self.now_at(name);
-        let node = self.machine(name).node;
-        let epoch = self.desk(name).retire(now).expect("a lease to give up");
-        assert_eq!(self.apply(&[Command::Close { node, epoch }]), [Outcome::Done]);
+        let close = self.desk(name).retire(now).expect("a lease to give up");
+        assert_eq!(self.apply(&[close]), [Outcome::Done]);
     }
 
     pub(crate) fn fence(&mut self, name: &str, powered_off: bool) {

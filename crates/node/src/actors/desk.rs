@@ -13,6 +13,7 @@ use leasehold_core::desk::message::{
 };
 use leasehold_core::desk::{Desk, DeskConfig, DeskStatus};
 use leasehold_core::id::{CheckoutId, Epoch, NodeId, PoolId, ProcessId};
+use leasehold_core::ledger::command::Command;
 use leasehold_core::limits::WAIT_MS_MAX;
 use leasehold_core::steward::message::{BeatRequest, OpenAnswer, OpenRequest};
 use leasehold_core::time::Moment;
@@ -42,8 +43,7 @@ enum DeskRequest {
     HandOver { receipt: Bytes, to: NodeId, reply: Reply<Vec<Answer>> },
     Recall { pools: Vec<(PoolId, u64)>, reply: Reply<Vec<(PoolId, u64)>> },
     Overrun { reports: Vec<(Bytes, u64)> },
-    Drain,
-    Retire { reply: Reply<Option<Epoch>> },
+    Retire { reply: Reply<Option<Command>> },
 }
 
 /// A receipt to renew, and its age on the engine's clock.
@@ -119,19 +119,11 @@ impl DeskHandle {
         }
     }
 
-    /// Lends nothing new from now on.
-    ///
-    /// # Errors
-    /// Overloaded or stopped.
-    pub fn drain(&self) -> Result<(), AskError> {
-        Ok(self.mailbox.try_send(DeskRequest::Drain)?)
-    }
-
-    /// Lends and renews nothing from now on; returns the epoch that can be closed.
+    /// Lends and renews nothing from now on; returns what ends the lease in the ledger.
     ///
     /// # Errors
     /// Overloaded, stopped, or no answer in time.
-    pub async fn retire(&self) -> Result<Option<Epoch>, AskError> {
+    pub async fn retire(&self) -> Result<Option<Command>, AskError> {
         self.mailbox.ask(DEADLINE, |reply| DeskRequest::Retire { reply }).await
     }
 
@@ -284,7 +276,6 @@ impl DeskTask {
                     self.desk.handle_overrun(&receipt, overrun_ms);
                 }
             }
-            DeskRequest::Drain => self.desk.drain(now),
             DeskRequest::Retire { reply } => reply.send(self.desk.retire(now)),
         }
     }

@@ -37,6 +37,22 @@ async fn three_nodes_share_one_pool_and_a_running_call_outlives_its_node() {
     third.stop().await;
 }
 
+/// They froze with those in use, and after each rolling restart calls waited for them up to the TTL.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_units_of_a_node_that_stops_are_lent_elsewhere_before_any_thaw() {
+    let (_homes, [first, second, third]) = cluster().await;
+    let mut at_second = second.engine().await;
+    checkout_once_ready(&mut at_second, 1).await;
+    second.stop().await;
+
+    let mut at_third = third.engine().await;
+    checkout_once_ready(&mut at_third, UNITS - 1).await;
+    let kinds = event_kinds(&third).await;
+    assert!(!kinds.contains(&"units.thawed".to_owned()), "it did not take the TTL: {kinds:?}");
+    first.stop().await;
+    third.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_leader_hands_over_without_an_election_timeout() {
     let (_homes, [first, second, third]) = cluster().await;

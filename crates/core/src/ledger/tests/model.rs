@@ -51,6 +51,7 @@ enum Step {
     },
     Close {
         node: u64,
+        used: Vec<(usize, u64)>,
     },
     Fence {
         node: u64,
@@ -100,7 +101,8 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (node.clone(), prop::collection::vec(action(), 1..4), prop::bool::weighted(0.1))
             .prop_map(|(node, actions, is_stale)| Step::Operate { node, actions, is_stale }),
         2 => (node.clone(), 0..2_u64).prop_map(|(node, behind)| Step::Freeze { node, behind }),
-        1 => node.clone().prop_map(|node| Step::Close { node }),
+        1 => (node.clone(), prop::collection::vec((0..4_usize, 0..4_u64), 0..3))
+            .prop_map(|(node, used)| Step::Close { node, used }),
         1 => (node.clone(), any::<bool>())
             .prop_map(|(node, powered_off)| Step::Fence { node, powered_off }),
         2 => node.clone().prop_map(|node| Step::Unfence { node }),
@@ -211,8 +213,13 @@ impl Run {
                 let seq = seq.saturating_sub(behind);
                 Command::Freeze { node: NodeId(node), epoch, seq }
             }
-            Step::Close { node } => {
-                Command::Close { node: NodeId(node), epoch: newest_epoch(&self.ledger, node) }
+            Step::Close { node, used } => {
+                let line = |(index, units): &(usize, u64)| LoanLine {
+                    allotment: self.allotment(*index),
+                    units: *units,
+                };
+                let epoch = newest_epoch(&self.ledger, node);
+                Command::Close { node: NodeId(node), epoch, used: used.iter().map(line).collect() }
             }
             Step::Fence { node, powered_off } => {
                 let epoch = newest_epoch(&self.ledger, node);
@@ -308,7 +315,16 @@ impl Model {
             }
             (Command::Freeze { node, .. }, Outcome::Done) => self.end(*node, FrozenLease::Ended),
             (Command::Remove { node }, Outcome::Done) => self.end(*node, FrozenLease::MayRun),
-            (Command::Close { node, .. }, Outcome::Done) => self.end(*node, FrozenLease::Ended),
+            (Command::Close { node, used, .. }, Outcome::Done) => {
+                let drawn = |(_, it): &(&AllotmentId, &mut Loan)| {
+                    it.node == *node && !is_frozen(it.state) && it.bound.is_none()
+                };
+                for (id, loan) in self.loans.iter_mut().filter(drawn) {
+                    let in_use = used.iter().filter(|line| line.allotment == *id);
+                    loan.units = loan.units.min(in_use.map(|line| line.units).sum());
+                }
+                self.end(*node, FrozenLease::Ended);
+            }
             (Command::Fence { node, powered_off, .. }, Outcome::Done) => {
                 self.fence(*node, *powered_off);
             }

@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::id::{AllotmentId, Epoch, NodeId};
 use crate::ledger::command::{
-    Action, ActionOutcome, ActionRefusal, Beat, Command, Outcome, Refusal,
+    Action, ActionOutcome, ActionRefusal, Beat, Command, LoanLine, Outcome, Refusal,
 };
 use crate::ledger::event::EventKind;
 use crate::ledger::{AllotmentState, Closed, FrozenLease, Ledger, PoolTotals};
@@ -158,9 +158,11 @@ fn a_node_that_stops_closes_its_lease_and_its_calls_move_at_once() {
     let mut ledger = pair();
     let allotment = drawn(&mut ledger, 1, FIRST, 4);
     let (node, epoch) = (NodeId(1), newest_epoch(&ledger, 1));
-    let close = Command::Close { node, epoch };
+    let close = Command::Close { node, epoch, used: vec![LoanLine { allotment, units: 3 }] };
     done(&mut ledger, &close);
-    assert!(happened(&ledger, &EventKind::LeaseClosed { node, epoch, units: 4 }));
+    assert!(happened(&ledger, &EventKind::LeaseClosed { node, epoch, units: 3 }));
+    let totals = ledger.totals()[&FIRST];
+    assert_eq!((totals.live, totals.frozen), (0, 3), "what was idle can be lent at once");
     assert_eq!(ledger.apply(&beat(1, epoch, 99)), Outcome::Beaten(vec![false]));
     assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(allotment, 3)])), ActionOutcome::Done);
     assert_eq!(ledger.apply(&close), Outcome::Refused(Refusal::LeaseEnded { epoch }));
