@@ -42,28 +42,19 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn run(options: &EventsOptions, output: Output) -> Result<(), Failure> {
     let target = options.connection.target()?;
     let EventsOptions { since, follow, .. } = *options;
-    let mut reader = Reader { target, last: since, follow, output };
-    let mut has_answered = false;
+    let mut reader = Reader { target, last: since, follow, output, contact: Contact::None };
     loop {
-        match reader.read(&mut has_answered).await {
+        let lost = match reader.read().await {
             Ok(()) if !follow => return Ok(()),
             // The node ends the stream when it stops.
-            Ok(()) => reader.tell("the node has ended the stream"),
-            Err(failure) if !follow || !has_answered => return Err(failure),
+            Ok(()) => "the node has ended the stream",
+            Err(failure) if !follow || reader.contact == Contact::None => return Err(failure),
             Err(failure) if failure.exit() != Exit::Unreachable => return Err(failure),
-            Err(_) => reader.tell("the connection to the node is lost"),
-        }
+            Err(_) => "the connection to the node is lost",
+        };
+        reader.on_lost(lost);
         // Whatever answers at this address next goes on where this stream ended.
         tokio::time::sleep(RETRY_EVERY).await;
-        while reader
-            .target
-            .answer(reader.target.client().status(v1::StatusRequest {}))
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(RETRY_EVERY).await;
-        }
-        reader.tell("the node answers again");
     }
 }
 
@@ -73,15 +64,28 @@ struct Reader {
     last: u64,
     follow: bool,
     output: Output,
+    contact: Contact,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contact {
+    /// It has never answered.
+    None,
+    Answering,
+    /// It has answered before; whoever watches has been told that it does not.
+    Lost,
 }
 
 impl Reader {
     /// Shows what there is, and if it follows what comes, until the stream ends.
-    async fn read(&mut self, has_answered: &mut bool) -> Result<(), Failure> {
+    async fn read(&mut self) -> Result<(), Failure> {
         let mut client = self.target.client();
         let request = v1::EventsRequest { since: self.last, follow: self.follow };
         let mut events = self.target.answer(client.events(request)).await?;
-        *has_answered = true;
+        if self.contact == Contact::Lost {
+            self.tell("the node answers again");
+        }
+        self.contact = Contact::Answering;
         loop {
             match events.message().await {
                 Ok(Some(v1::EventsResponse { event: Some(event) })) => {
@@ -93,6 +97,13 @@ impl Reader {
                 Err(status) => return Err(self.target.failure(&status)),
             }
         }
+    }
+
+    fn on_lost(&mut self, what: &str) {
+        if self.contact == Contact::Answering {
+            self.tell(what);
+        }
+        self.contact = Contact::Lost;
     }
 
     /// Beside the events, for whoever watches.

@@ -9,11 +9,13 @@ use std::time::Duration;
 use leasehold_actor::{BoxError, CancellationToken, Inbox, Mailbox, Reply, mailbox};
 use leasehold_clock::Clock;
 use leasehold_consensus::{Consensus, Leadership};
-use leasehold_core::desk::message::{BeatAnswer, Operated, Operation, Ticket};
-use leasehold_core::id::{NodeId, PoolId};
+use leasehold_core::desk::message::{BeatAnswer, Operated, Operation, Report, Ticket};
+use leasehold_core::id::{Epoch, NodeId, PoolId};
 use leasehold_core::ledger::command::Outcome;
 use leasehold_core::steward::message::{Answer, BeatRequest, Effect, OpenAnswer, OpenRequest};
 use leasehold_core::steward::{NodeReport, Steward};
+use leasehold_core::time::Moment;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -38,7 +40,20 @@ enum StewardRequest {
 #[derive(Clone, Debug)]
 pub struct StewardHandle {
     mailbox: Mailbox<StewardRequest>,
+    clock: Clock,
     reports: watch::Receiver<Option<BTreeMap<NodeId, NodeReport>>>,
+}
+
+/// The newest report of each node, as far as it is known.
+pub type Figures = BTreeMap<NodeId, NodeFigures>;
+
+/// What one node said of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeFigures {
+    pub epoch: Epoch,
+    /// How long ago, at the leader.
+    pub age_ms: u64,
+    pub report: Report,
 }
 
 impl StewardHandle {
@@ -71,8 +86,14 @@ impl StewardHandle {
 
     /// What the nodes last reported; `None` while this node does not lead.
     #[must_use]
-    pub fn reports(&self) -> Option<BTreeMap<NodeId, NodeReport>> {
-        self.reports.borrow().clone()
+    pub fn figures(&self) -> Option<Figures> {
+        let reports = self.reports.borrow().clone()?;
+        let now = Moment(self.clock.now());
+        let figures = reports.into_iter().map(|(node, known)| {
+            let age_ms = now.since(known.at);
+            (node, NodeFigures { epoch: known.epoch, age_ms, report: known.report })
+        });
+        Some(figures.collect())
     }
 }
 
@@ -110,6 +131,7 @@ pub fn steward(
 ) -> (StewardHandle, StewardTask) {
     let (mailbox, inbox) = mailbox("steward", MAILBOX_CAPACITY);
     let (reports, observed) = watch::channel(None);
+    let handle = StewardHandle { mailbox, clock: clock.clone(), reports: observed };
     let task = StewardTask {
         inbox,
         clock,
@@ -122,7 +144,7 @@ pub fn steward(
         completions: JoinSet::new(),
         reports,
     };
-    (StewardHandle { mailbox, reports: observed }, task)
+    (handle, task)
 }
 
 impl StewardTask {

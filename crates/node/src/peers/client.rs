@@ -20,8 +20,8 @@ use tonic::{Code, Request, Status};
 
 use super::connect::channel;
 use super::{decode, encode};
+use crate::actors::steward::Figures;
 use crate::membership::Change;
-use crate::services::figures::Figures;
 use crate::tls::Connector;
 
 /// A commit across sites; whoever asks asks again, so it need not be long.

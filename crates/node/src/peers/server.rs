@@ -1,7 +1,6 @@
 //! Calls from other nodes.
 
 use bytes::Bytes;
-use leasehold_clock::Clock;
 use leasehold_consensus::Consensus;
 use leasehold_core::desk::message::{Operation, Report, Want};
 use leasehold_core::id::{Epoch, NodeId, PoolId};
@@ -16,7 +15,6 @@ use super::{decode, encode};
 use crate::actors::desk::DeskHandle;
 use crate::actors::steward::StewardHandle;
 use crate::membership::has_left;
-use crate::services::figures::at_leader;
 use crate::tls::PeerInfo;
 
 /// The services that a node offers to the others, beside Raft's.
@@ -119,7 +117,7 @@ impl Steward for PeerService {
     ) -> Result<Response<wire::FiguresResponse>, Status> {
         self.sender(request.get_ref().header.as_ref(), request.extensions())?;
         self.require_leader()?;
-        let figures = at_leader(&self.steward, &Clock::Steady);
+        let figures = self.steward.figures();
         let figures = figures.ok_or_else(|| Status::unavailable("not the leader"))?;
         Ok(Response::new(wire::FiguresResponse { payload: encode(&figures)? }))
     }

@@ -259,7 +259,6 @@ impl AdminService {
     fn figures(&self) -> FigureSources {
         FigureSources {
             node: self.node,
-            clock: self.clock.clone(),
             consensus: self.consensus.clone(),
             steward: self.steward.clone(),
             desk: self.desk.clone(),

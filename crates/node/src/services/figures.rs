@@ -1,47 +1,17 @@
 //! What every node reports to the leader, gathered for an operator who asks any node.
 
-use std::collections::BTreeMap;
-
-use leasehold_clock::Clock;
 use leasehold_consensus::Consensus;
 use leasehold_core::desk::DeskStatus;
-use leasehold_core::desk::message::Report;
-use leasehold_core::id::{Epoch, NodeId};
-use leasehold_core::time::Moment;
-use serde::{Deserialize, Serialize};
+use leasehold_core::id::NodeId;
 
 use crate::actors::desk::DeskHandle;
-use crate::actors::steward::StewardHandle;
+use crate::actors::steward::{Figures, NodeFigures, StewardHandle};
 use crate::peers::Peers;
-
-/// The newest report of each node, as far as it is known here.
-pub type Figures = BTreeMap<NodeId, NodeFigures>;
-
-/// What one node said of itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NodeFigures {
-    pub epoch: Epoch,
-    /// How long ago, at the leader.
-    pub age_ms: u64,
-    pub report: Report,
-}
-
-/// Those that the leader has; `None` if another node leads.
-#[must_use]
-pub fn at_leader(steward: &StewardHandle, clock: &Clock) -> Option<Figures> {
-    let now = Moment(clock.now());
-    let figures = steward.reports()?.into_iter().map(|(node, known)| {
-        let age_ms = now.since(known.at);
-        (node, NodeFigures { epoch: known.epoch, age_ms, report: known.report })
-    });
-    Some(figures.collect())
-}
 
 /// Where figures come from.
 #[derive(Clone, Debug)]
 pub struct FigureSources {
     pub node: NodeId,
-    pub clock: Clock,
     pub consensus: Consensus,
     pub steward: StewardHandle,
     pub desk: DeskHandle,
@@ -51,7 +21,7 @@ pub struct FigureSources {
 impl FigureSources {
     /// All that can be learned within a second; this node's own always.
     pub async fn gather(&self) -> Figures {
-        let mut figures = match at_leader(&self.steward, &self.clock) {
+        let mut figures = match self.steward.figures() {
             Some(figures) => figures,
             None => self.ask_leader().await.unwrap_or_default(),
         };

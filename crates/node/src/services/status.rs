@@ -10,7 +10,7 @@ use leasehold_core::ledger::{AllotmentState, Closed, Ledger, Node, Pool, PoolTot
 use leasehold_core::time::{Moment, Timings};
 use leasehold_proto::v1;
 
-use super::figures::Figures;
+use crate::actors::steward::Figures;
 
 /// What the answer is made of.
 pub(super) struct Sources<'a> {
@@ -183,12 +183,11 @@ fn withheld(closed: Option<Closed>) -> v1::Reason {
     }
 }
 
+/// A backup set that lends nothing stands by, whatever keeps it from lending.
 fn state(pool: &Pool) -> v1::SetState {
-    match pool.terms.closed {
-        Some(Closed::Standby) => v1::SetState::Standby,
-        None | Some(Closed::ContractEnded | Closed::NotStarted | Closed::NotEntitled) => {
-            v1::SetState::Active
-        }
+    match (pool.terms.kind, pool.terms.closed) {
+        (SetKind::Backup, Some(_)) => v1::SetState::Standby,
+        (SetKind::Production, _) | (SetKind::Backup, None) => v1::SetState::Active,
     }
 }
 
