@@ -21,6 +21,10 @@ macro_rules! bugs {
 }
 
 bugs! {
+    "desk/tenure.rs" a_small_step_back_hides_nothing_of_a_later_pause:
+        "small step back of the wall clock that hid a pause",
+        "a wall clock that was set back by less than the margin hid as much of later pauses: a lease \
+         ran on for up to twice the margin";
     "desk/tests/found.rs" a_node_that_started_anew_says_of_no_call_that_it_has_ended:
         "empty desk taken for the truth",
         "a node that had started anew said of a running call, which the ledger still had under its \

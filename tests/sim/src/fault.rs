@@ -1,5 +1,7 @@
 //! The faults of a run: drawn before it begins, done when their time comes.
 
+use leasehold_core::time::Timings;
+
 use crate::clock::{MS, SECOND, Time};
 use crate::dice::Dice;
 use crate::event::{EngineIndex, MachineIndex};
@@ -222,6 +224,12 @@ fn site_by_site(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
                 // Cut off, and halted just as its lease is about to end.
                 let halted = at + lease * 3 / 4;
                 let times = if dice.chance(600) { 1 } else { dice.between(2, 40) };
+                if dice.chance(300) {
+                    // Set back by as little as would hide a halt.
+                    let by_ms = i64::try_from(halt_ms(&plan.timings)).unwrap_or(0);
+                    let fault = Fault::WallStep { victim, by_ms: -by_ms };
+                    faults.push((halted.saturating_sub(SECOND), fault));
+                }
                 faults.push((halted, Fault::Stutter { victim, times }));
                 faults.push((at, Fault::CutSite { victim, lasts }));
             }
@@ -230,6 +238,11 @@ fn site_by_site(plan: &Plan, dice: &mut Dice) -> Vec<(Time, Fault)> {
         at += lasts + dice.below(lease);
     }
     faults
+}
+
+/// How long one halt of a stutter lasts: below the margin.
+pub(crate) fn halt_ms(timings: &Timings) -> u64 {
+    (timings.margin_ms * 9 / 10).max(1)
 }
 
 fn any(plan: &Plan, dice: &mut Dice) -> Fault {

@@ -113,6 +113,18 @@ impl World {
         operation
     }
 
+    /// A node that stops uses nothing.
+    pub(crate) fn mutated_close(&self, close: Command) -> Command {
+        match close {
+            Command::Close { node, epoch, .. }
+                if self.mutation == Some(Mutation::UsedUnitsClosed) =>
+            {
+                Command::Close { node, epoch, used: Vec::new() }
+            }
+            close => close,
+        }
+    }
+
     /// The state of some time ago in the place of the newest.
     pub(crate) fn mutated_snapshot(&mut self, newest: Ledger) -> Ledger {
         if self.mutation != Some(Mutation::StaleSnapshotRestored) {

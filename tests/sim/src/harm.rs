@@ -3,7 +3,7 @@
 use crate::clock::{MS, SECOND, Time};
 use crate::engine::Stage;
 use crate::event::{Event, MachineIndex, ProcessIndex};
-use crate::fault::{Fault, Victim};
+use crate::fault::{Fault, Victim, halt_ms};
 use crate::network::Place;
 use crate::plan::Class;
 use crate::world::World;
@@ -142,7 +142,7 @@ impl World {
     pub(crate) fn stop(&mut self, process: ProcessIndex, down: Time) {
         let machine = self.processes[process].machine;
         let now = self.clock_of(process);
-        let close = self.processes[process].desk.retire(now);
+        let close = self.processes[process].desk.retire(now).map(|it| self.mutated_close(it));
         self.settle(process);
         let leader = self.raft.leader.map(|leader| self.processes[leader].machine);
         if let (Some(close), Some(leader)) = (close, leader)
@@ -300,7 +300,7 @@ impl World {
         let Some(machine) = self.resolve(victim) else { return };
         self.tally.count("fault machine frozen again and again below the margin");
         let victim = Victim::Machine(machine);
-        let halted = (self.plan.timings.margin_ms * MS * 9 / 10).max(MS);
+        let halted = halt_ms(&self.plan.timings) * MS;
         for time in 0..times {
             let fault = Fault::Suspend { victim, lasts: halted };
             self.queue.push(self.now + time * 2 * halted, Event::Fault(fault));

@@ -93,6 +93,8 @@ mutations! {
     DrawnBeyondReserve = ("draw beyond the reserve", 0),
     /// A desk that is asked for idle units gives back those in use as well.
     UsedUnitsReturned = ("a recall that gives back units in use", 1),
+    /// A desk that gives up its lease gives back the units in use as well.
+    UsedUnitsClosed = ("a stopping node that gives back units in use", 1),
     /// Replication: an old snapshot is taken for the newest state.
     StaleSnapshotRestored = ("an old snapshot installed as the newest", 1),
 }
@@ -117,7 +119,8 @@ impl Mutation {
             | Mutation::DeskHoldsForTtlOnly
             | Mutation::RetryCountsAnew
             | Mutation::SameEpochAfterRestart
-            | Mutation::ReclaimedUnitsAreFree => &["engines may use"],
+            | Mutation::ReclaimedUnitsAreFree
+            | Mutation::UsedUnitsClosed => &["engines may use"],
             Mutation::ReclaimedTwice => &["double use"],
             Mutation::CutIgnored => &["which ended or was cut"],
             Mutation::DeafBeatsCommitted => &["is deaf"],

@@ -88,17 +88,12 @@ impl Tenure {
     /// at since the last check, and since the beat was sent on which the right to lend rests:
     /// several short pauses may add up.
     fn watch_clocks(&mut self, now: Now, timings: &Timings) {
-        if let Some(last) = self.last_check {
-            let back_ms = i64::try_from(now.steady.since(last.steady)).unwrap_or(i64::MAX)
-                - now.wall_ms.saturating_sub(last.wall_ms);
-            if back_ms > i64::try_from(timings.margin_ms).unwrap_or(i64::MAX) {
-                // Set back: what is compared with it moves along.
-                let confirmed = self.confirmed.iter_mut();
-                let sent = self.open.iter_mut().flat_map(|open| &mut open.sent);
-                for known in confirmed.chain(sent.map(|(_, known)| known)) {
-                    known.wall_ms = known.wall_ms.saturating_sub(back_ms);
-                }
-            }
+        // A wall clock that is set back takes along what is compared with it, or it would hide as
+        // much of a later pause.
+        let sent = self.open.iter_mut().flat_map(|open| &mut open.sent).map(|(_, known)| known);
+        for known in self.confirmed.iter_mut().chain(sent) {
+            let passed_ms = i64::try_from(now.steady.since(known.steady)).unwrap_or(i64::MAX);
+            known.wall_ms = known.wall_ms.min(now.wall_ms.saturating_sub(passed_ms));
         }
         let has_stood_still =
             |past: Option<Now>| past.is_some_and(|past| has_stood_still(past, now, timings));
@@ -200,6 +195,23 @@ mod tests {
         for _ in 0..3 {
             now.steady = now.steady + 10;
             now.wall_ms += 10 + 100;
+            may_lend.push(tenure.may_lend(now, &timings));
+        }
+        assert_eq!(may_lend, [true, true, false]);
+    }
+
+    /// What the step was below the margin, it hid of a later pause, up to the margin once more.
+    #[test]
+    fn a_small_step_back_hides_nothing_of_a_later_pause() {
+        let timings = Timings::default();
+        let step_ms = i64::try_from(timings.margin_ms * 9 / 10).unwrap();
+        let mut tenure = open();
+        tenure.send(at(1_000));
+        tenure.acknowledge(1, &timings);
+        let mut now = at(1_100);
+        let mut may_lend = Vec::new();
+        for by_ms in [-step_ms, step_ms, step_ms] {
+            now.wall_ms += by_ms;
             may_lend.push(tenure.may_lend(now, &timings));
         }
         assert_eq!(may_lend, [true, true, false]);
