@@ -25,7 +25,7 @@ fn write_set(set: &LicenseSet, out: &mut impl Write) -> anyhow::Result<()> {
         set.starts, set.contract_end, set.maintenance_until
     )?;
     if let Some(autonomy_s) = set.autonomy_s {
-        writeln!(out, "    lends on for {autonomy_s} s when its home is cut off")?;
+        writeln!(out, "    autonomy {autonomy_s} s")?;
     }
     let width = set.features.iter().map(|line| line.feature.as_str().len()).max().unwrap_or(0);
     for line in &set.features {

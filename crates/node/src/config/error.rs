@@ -33,6 +33,11 @@ pub enum InvalidConfig {
     NodeName { name: String },
     #[error("node.data_dir is empty: expected a directory, such as /var/lib/leasehold")]
     NoDataDirectory,
+    #[error(
+        "peers.listen = {listen} says nothing of where other nodes reach this one: add \
+         node.peer_address, such as \"east-1.example:{}\"", listen.port()
+    )]
+    NoPeerAddress { listen: SocketAddr },
     #[error("timings")]
     Timings(#[from] InvalidTimings),
     #[error("snapshots.every_entries = {every_entries}: expected 100 to 10000000, such as 20000")]

@@ -142,7 +142,11 @@ impl NodeConfig {
                 return Err(InvalidConfig::SameAddress { first, second, listen: listener.listen });
             }
         }
-        Ok(())
+        let peers = self.peers.as_ref().filter(|_| self.node.peer_address.is_none());
+        match peers.map(|peers| peers.listen).filter(|listen| listen.ip().is_unspecified()) {
+            Some(listen) => Err(InvalidConfig::NoPeerAddress { listen }),
+            None => Ok(()),
+        }
     }
 
     /// Where the other nodes reach this one; empty for a node that is alone.

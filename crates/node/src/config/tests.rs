@@ -150,6 +150,19 @@ fn values_that_do_not_fit_are_refused_with_one_that_would() {
     assert_all_named(&most, &["engines.connections_max = 0", "such as 16384"]);
 }
 
+/// The cluster took in `0.0.0.0`, and no other node could join.
+#[test]
+fn a_node_that_listens_everywhere_says_where_others_reach_it() {
+    let address = "peer_address = \"east-1.example:7402\"\n";
+    assert!(EXAMPLE.contains(address));
+    for listen in ["0.0.0.0:7402", "[::]:7402"] {
+        let text = EXAMPLE.replacen("0.0.0.0:7402", listen, 1);
+        parse(&text).unwrap();
+        let message = parse(&text.replacen(address, "", 1)).unwrap_err().to_string();
+        assert_all_named(&message, &["peers.listen", listen, "node.peer_address", "example:7402"]);
+    }
+}
+
 #[test]
 fn two_listeners_on_one_address_are_refused() {
     let text = SMALL.replace("127.0.0.1:0", "127.0.0.1:7400");
