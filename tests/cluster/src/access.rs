@@ -11,6 +11,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Addres
 use crate::cluster::{Cluster, PATIENCE};
 use crate::wait::until;
 
+/// Enough for T + TTL + 2 s of short timings, and for an election of any.
+const DRAW_PATIENCE: Duration = Duration::from_secs(20);
+
 impl Cluster {
     /// The operator's connection to node `id`, which may have just been started.
     ///
@@ -51,7 +54,7 @@ impl Cluster {
     pub async fn draw(&mut self, id: u64, feature: &str, units: u64) -> Duration {
         let mut engine = self.licensing(id).await;
         let began = Instant::now();
-        let receipt = until("a draw", PATIENCE, async || {
+        let receipt = until("a draw", DRAW_PATIENCE, async || {
             let item = v1::CheckoutItem {
                 request_id: leasehold_client::new_request_id().ok()?.to_vec().into(),
                 lines: vec![v1::CheckoutLine { feature: feature.to_owned(), units }],

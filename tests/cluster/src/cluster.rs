@@ -150,9 +150,27 @@ impl Cluster {
         self.running.get_mut(&id).is_some_and(NodeProcess::is_running)
     }
 
+    /// The nodes that were started and not discarded since.
+    #[must_use]
+    pub fn started(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
     /// Forgets the process of a node that has ended by itself, or ends it.
     pub fn discard(&mut self, id: u64) {
         self.running.remove(&id);
+    }
+
+    /// How many bytes node `id` has written into its log.
+    pub(crate) fn said(&mut self, id: u64) -> u64 {
+        std::fs::metadata(self.layout(id).log()).map_or(0, |log| log.len())
+    }
+
+    /// What node `id` has written into its log since that had `said` bytes.
+    pub(crate) fn said_since(&mut self, id: u64, said: u64) -> String {
+        let log = std::fs::read(self.layout(id).log()).unwrap_or_default();
+        let since = usize::try_from(said).ok().and_then(|said| log.get(said..));
+        String::from_utf8_lossy(since.unwrap_or_default()).into_owned()
     }
 
     pub fn kill_9(&mut self, id: u64) {

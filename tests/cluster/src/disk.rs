@@ -104,7 +104,11 @@ impl Disk {
     }
 
     fn unmount(&self) -> Result<(), String> {
-        run(&format!("umount {}", self.mounted.display())).map(drop)
+        let place = self.mounted.display();
+        run(&format!("umount {place}")).map(drop).map_err(|error| {
+            let users = run(&format!("fuser --verbose --mount {place}"));
+            format!("{error}; in use by: {}", users.unwrap_or_else(|none| none))
+        })
     }
 
     fn image(&self) -> PathBuf {

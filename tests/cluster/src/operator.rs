@@ -1,13 +1,21 @@
 //! What an operator does with a cluster, and what it shows.
 
+use std::time::Duration;
+
 use leasehold_core::entitlement::{Entitlement, FeatureLine, LicenseSet, SetKind, SigningKey};
 use leasehold_core::id::ClusterId;
 use leasehold_proto::v1;
+use leasehold_proto::v1::admin_client::AdminClient;
+use tonic::transport::Channel;
 
 use crate::cluster::{Cluster, PATIENCE};
 use crate::http::get;
+use crate::process::exit;
 use crate::shape::Wires;
 use crate::wait::until;
+
+/// A node that was removed is told so, or finds out by asking others, and ends.
+const FAREWELL: Duration = Duration::from_secs(20);
 
 impl Cluster {
     /// # Panics
@@ -63,6 +71,16 @@ impl Cluster {
             admin.remove_node(v1::RemoveNodeRequest { node_id: id }).await.ok()
         })
         .await;
+    }
+
+    /// Waits until node `id`, which was removed, has ended by itself, and forgets its process.
+    ///
+    /// # Panics
+    /// If it goes on, or ends with an exit code that does not say so.
+    pub async fn farewell(&mut self, id: u64) {
+        let status = self.process(id).ended(FAREWELL).await;
+        assert_eq!(status.code(), Some(exit::EXPELLED), "node {id} was removed: {status}");
+        self.discard(id);
     }
 
     /// Installs an entitlement with these units.
@@ -146,9 +164,7 @@ impl Cluster {
     async fn wait_until_live(&mut self, id: u64) {
         let mut admin = self.admin(id).await;
         until(&format!("node {id} has a lease"), PATIENCE, async || {
-            let status = admin.status(v1::StatusRequest {}).await.ok()?.into_inner();
-            let own = status.nodes.iter().find(|node| node.node_id == id)?;
-            (status.leader.is_some() && own.lease() == v1::LeaseState::Live).then_some(())
+            is_live(&mut admin, id).await.then_some(())
         })
         .await;
     }
@@ -194,6 +210,15 @@ impl Cluster {
         let node = nodes.into_iter().find(|node| node.node_id == lent_to);
         node.expect("a member").units_lent
     }
+}
+
+/// Whether node `id` knows a leader and has a lease, by its own word to its operators. One that is
+/// on its way out knows no leader.
+pub(crate) async fn is_live(admin: &mut AdminClient<Channel>, id: u64) -> bool {
+    let Ok(status) = admin.status(v1::StatusRequest {}).await else { return false };
+    let status = status.into_inner();
+    let own = status.nodes.iter().find(|node| node.node_id == id);
+    status.leader.is_some() && own.is_some_and(|own| own.lease() == v1::LeaseState::Live)
 }
 
 /// The vendor's key: these clusters trust only this one.

@@ -15,6 +15,14 @@ const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// Until a node that can't start has said so: it opens RocksDB at most.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(20);
 
+/// Exit codes of `leasehold serve`, as its help documents them.
+pub mod exit {
+    /// It has failed, and said why.
+    pub const FAILED: i32 = 1;
+    /// It was removed from its cluster.
+    pub const EXPELLED: i32 = 4;
+}
+
 /// A running node; dropped, it is killed.
 #[derive(Debug)]
 pub struct NodeProcess {
@@ -105,19 +113,22 @@ impl NodeProcess {
     /// # Panics
     /// If it has not within `within`.
     pub async fn ended(&mut self, within: Duration) -> ExitStatus {
-        until("the node ends", within, async || {
-            self.child.try_wait().expect("an own child can be waited for")
-        })
-        .await
+        until("the node ends", within, async || self.has_ended()).await
     }
 
-    /// Whether it runs still.
+    /// How it has ended, if it has.
     ///
     /// # Panics
     /// If the system can't tell.
     #[must_use]
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("an own child can be waited for")
+    }
+
+    /// Whether it runs still.
+    #[must_use]
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("an own child can be waited for").is_none()
+        self.has_ended().is_none()
     }
 
     /// Freezes it, as a virtual machine or a swapping host would.

@@ -5,14 +5,16 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its purpose is to tell.
 
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use leasehold_cluster_tests::chaos::{Outcome, Plan, run};
+use leasehold_cluster_tests::chaos::{Outcome, Plan, Progress, run};
 use leasehold_cluster_tests::{Wires, run as command};
 use tokio::task::LocalSet;
 
@@ -30,12 +32,12 @@ struct Arguments {
     #[arg(long)]
     only: Option<Network>,
     /// End after so many faults in each network.
-    #[arg(long, default_value_t = usize::MAX)]
-    faults: usize,
+    #[arg(long)]
+    faults: Option<usize>,
     /// Engines that call all the time.
     #[arg(long, default_value_t = 150)]
     engines: usize,
-    /// Write what was counted into this file.
+    /// Write what was counted into this file; if the run fails it is removed.
     #[arg(long)]
     results: Option<PathBuf>,
     /// Set by the program for itself, once it is in its own namespaces.
@@ -80,7 +82,8 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     let mut outcome = Outcome::default();
     for (network, time) in parts(arguments, is_root)? {
-        let (seed, faults, engines) = (arguments.seed, arguments.faults, arguments.engines);
+        let (seed, engines) = (arguments.seed, arguments.engines);
+        let faults = arguments.faults.unwrap_or(usize::MAX);
         let wires = match network {
             Network::Proxies => Wires::Mesh,
             Network::Namespaces => Wires::Namespaces,
@@ -88,30 +91,24 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
         let has_disks = is_root;
         let plan = Plan { seed, time, faults, engines, wires, has_disks, among: Vec::new() };
         println!("seed {seed}, {network:?}, {} s, {engines} engines", time.as_secs());
+        let progress = Rc::new(Progress::default());
+        let told = Rc::clone(&progress);
         let local = LocalSet::new();
         // A task of its own: its panic is an outcome, not this program's end.
-        let running = local.spawn_local(run(plan));
+        let running = local.spawn_local(async move { run(plan, &told).await });
         match local.run_until(running).await {
             Ok(shown) => outcome.add(shown),
             Err(_) => {
-                let minutes = time.as_secs().div_ceil(60);
-                let only = network.to_possible_value();
-                let only = only.as_ref().map_or("", clap::builder::PossibleValue::get_name);
-                println!(
-                    "FAILED. The same faults again: {} --minutes {minutes} --only {only}",
-                    again(arguments)
-                );
+                tell_failure(arguments, network, &progress);
+                forget_results(arguments.results.as_deref())?;
                 return Ok(false);
             }
         }
     }
     summarize(&outcome);
     if let Some(path) = &arguments.results {
-        let minutes = arguments.minutes;
-        let command = format!(
-            "{} --minutes {minutes} --results docs/proof/results/chaos.json",
-            again(arguments)
-        );
+        let again = again(arguments, arguments.only, arguments.faults);
+        let command = format!("{again} --results {}", path.display());
         outcome.results(&command, arguments.engines).write(path)?;
     }
     Ok(true)
@@ -142,13 +139,40 @@ fn parts(arguments: &Arguments, is_root: bool) -> anyhow::Result<Vec<(Network, D
     })
 }
 
-/// All but the time.
-fn again(arguments: &Arguments) -> String {
-    let Arguments { seed, engines, .. } = arguments;
-    format!(
+/// How to see it fail again, and what to look at.
+fn tell_failure(arguments: &Arguments, network: Network, progress: &Progress) {
+    println!(
+        "FAILED. The same faults again: {}\nlogs: {}",
+        again(arguments, Some(network), Some(progress.faults.get())),
+        progress.logs.borrow().join("node-*/log.txt").display()
+    );
+}
+
+/// Results of an earlier run must not be taken for those of one that has failed.
+fn forget_results(path: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("can't remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The command that draws the same faults, but for where the results go.
+fn again(arguments: &Arguments, only: Option<Network>, faults: Option<usize>) -> String {
+    let Arguments { seed, engines, minutes, .. } = arguments;
+    let mut command = format!(
         "cargo run -p leasehold-cluster-tests --bin leasehold-chaos -- --seed {seed} \
-         --engines {engines}"
-    )
+         --engines {engines} --minutes {minutes}"
+    );
+    if let Some(only) = only.as_ref().and_then(ValueEnum::to_possible_value) {
+        command += &format!(" --only {}", only.get_name());
+    }
+    if let Some(faults) = faults {
+        command += &format!(" --faults {faults}");
+    }
+    command
 }
 
 fn summarize(outcome: &Outcome) {
@@ -162,14 +186,12 @@ fn summarize(outcome: &Outcome) {
         println!("  {times:>5}  {name}");
     }
     println!(
-        "{} faults in {} s; {} calls; slowest recovery {:.1} s\nunits over-issued: {}; calls lost: \
-         {} ({} more without a majority for longer than a checkout lives)",
+        "{} faults in {} s; {} calls; slowest recovery {:.1} s\nno unit over-issued, no call lost \
+         ({} without a majority for longer than a checkout lives)",
         outcome.faults.values().sum::<u64>(),
         outcome.took.as_secs(),
         outcome.calls,
         outcome.slowest_recovery.as_secs_f64(),
-        outcome.over_issued_units,
-        outcome.lost,
         outcome.lost_without_promise,
     );
 }

@@ -93,6 +93,12 @@ impl Fault {
         }
     }
 
+    /// Whether it may leave no majority for so long that the design loses calls.
+    #[must_use]
+    pub(super) fn may_last_too_long(self) -> bool {
+        self == Self::AllNodesKilled
+    }
+
     /// Whether a node is added by it, or has to take the place of one that was lost.
     #[must_use]
     pub(super) fn may_need_a_new_node(self) -> bool {

@@ -1,12 +1,6 @@
 //! Changes of members under load.
 
-use std::time::Duration;
-
 use super::{Chaos, mount_disk};
-use crate::wait::until;
-
-/// A node that was removed is told so, or finds out, and ends.
-const FAREWELL: Duration = Duration::from_secs(30);
 
 impl Chaos {
     /// A new node under the next id joins and is given a vote.
@@ -32,12 +26,7 @@ impl Chaos {
         let via = self.pick(&others);
         self.cluster.remove(id, via).await;
         self.forget(id).await;
-        let process = self.cluster.process(id);
-        until("the removed node ends by itself", FAREWELL, async || {
-            (!process.is_running()).then_some(())
-        })
-        .await;
-        self.cluster.discard(id);
+        self.cluster.farewell(id).await;
         self.disks.remove(&id);
         self.renew_load().await;
     }

@@ -3,33 +3,40 @@
 //! ```text
 //!  Plan ── seed ──▶ Fault ── inflict ──▶ Cluster ◀── Engines ──▶ Record
 //!                     ▲                                             │
-//!                     └── recovered: every member lends, a draw works ── judged: Verdict
+//!                     └── recovered: every member lends, a draw works ── judged: Judge
 //! ```
 //!
 //! After each fault the cluster has to recover before the next one, and everything that engines
-//! have noted until then is judged: no unit too many at any time, no call lost. A violation is a
-//! panic that names the seed; the cluster's directory with all logs then stays.
+//! have noted until then is judged: see [`judge`](self::judge). A violation is a panic; the
+//! cluster's directory with all logs then stays.
+//!
+//! Each fault draws from dice of its own: the same seed makes the same faults in the same order,
+//! whatever each of them has met with. Which node leads is not drawn, and may differ.
 
 mod damage;
 mod fault;
+mod judge;
 mod load;
 mod members;
 mod network;
 mod processes;
 mod results;
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use leasehold::demo::{Dice, judge};
+use leasehold::demo::Dice;
 
 pub use fault::Fault;
 
+use crate::chaos::judge::Judge;
 use crate::chaos::load::Load;
 use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::shape::{Shape, Wires};
-use crate::wait::until;
+use crate::wait::{outlive, pass, until_begun};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -47,17 +54,23 @@ pub struct Plan {
     pub among: Vec<Fault>,
 }
 
-/// What was done, and what it showed.
+/// How far a run has come, for whoever has to tell where it failed.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The faults that have begun.
+    pub faults: Cell<usize>,
+    /// Where the nodes' logs are.
+    pub logs: RefCell<PathBuf>,
+}
+
+/// What was done, and what it showed. There is none of a run with a violation.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// How often each fault was inflicted.
     pub faults: BTreeMap<Fault, u64>,
     pub calls: usize,
-    /// Calls lost where none may be.
-    pub lost: usize,
     /// Calls lost where the design promises nothing: no majority for longer than a checkout lives.
     pub lost_without_promise: usize,
-    pub over_issued_units: u64,
     /// From the ledger's event log and the desks' counters, by their names.
     pub transitions: BTreeMap<String, u64>,
     pub took: Duration,
@@ -82,6 +95,9 @@ const IDS_MOST: u64 = 120;
 /// A run under way.
 struct Chaos {
     plan: Plan,
+    /// What the dice of faults are made from: one draw for each.
+    streams: Dice,
+    /// Those of the fault at hand.
     dice: Dice,
     // Before `cluster`, whose directory can't be removed while they are mounted in it.
     disks: BTreeMap<u64, Disk>,
@@ -90,8 +106,8 @@ struct Chaos {
     /// Nodes that belong to the cluster, whether they run or not.
     members: BTreeSet<u64>,
     next_id: u64,
+    judge: Judge,
     outcome: Outcome,
-    lost_before: usize,
     /// The members' counters when they were last read.
     counters: BTreeMap<(u64, &'static str), u64>,
     /// The last event that was counted.
@@ -99,27 +115,30 @@ struct Chaos {
     began: Instant,
 }
 
-/// Runs `plan`, and tells on standard output what happens.
+/// Runs `plan`, and tells on standard output what happens, and `progress` how far it has come.
 ///
 /// # Panics
 /// At the first violation, and if the cluster does not recover from a fault.
-pub async fn run(plan: Plan) -> Outcome {
-    let mut chaos = Chaos::start(plan).await;
-    while chaos.began.elapsed() < chaos.plan.time
-        && chaos.outcome.faults.values().sum::<u64>() < chaos.plan.faults as u64
-    {
-        chaos.round().await;
+pub async fn run(plan: Plan, progress: &Progress) -> Outcome {
+    let mut chaos = Chaos::start(plan, progress).await;
+    for number in 1..=chaos.plan.faults {
+        if chaos.began.elapsed() >= chaos.plan.time {
+            break;
+        }
+        progress.faults.set(number);
+        chaos.round(number).await;
     }
     chaos.finish().await
 }
 
 impl Chaos {
-    async fn start(plan: Plan) -> Self {
+    async fn start(plan: Plan, progress: &Progress) -> Self {
         // Snapshots are taken all the time, so that there are files to be harmed.
         let shape =
             Shape { wires: plan.wires, snapshot_every: Some(200), ids: IDS_MOST, ..Shape::quick() };
         let members: BTreeSet<u64> = (1..=3).collect();
         let mut cluster = Cluster::prepare(shape);
+        progress.logs.replace(cluster.path(""));
         let mut disks = BTreeMap::new();
         if plan.has_disks {
             for id in &members {
@@ -128,97 +147,88 @@ impl Chaos {
         }
         cluster.begin(3, &ENTITLED).await;
         let mut chaos = Self {
+            streams: Dice::new(plan.seed),
             dice: Dice::new(plan.seed),
             load: Load::default(),
             cluster,
             disks,
             members,
             next_id: 4,
+            judge: Judge::new(&ENTITLED),
             outcome: Outcome::default(),
-            lost_before: 0,
             counters: BTreeMap::new(),
             events_until: 0,
             began: Instant::now(),
             plan,
         };
         chaos.renew_load().await;
-        let record = chaos.load.record().clone();
-        let busy = chaos.plan.engines / 2;
-        until("half of the engines are in calls", RECOVERY, async || {
-            (record.calls() >= busy).then_some(())
-        })
-        .await;
+        until_begun(chaos.load.record(), chaos.plan.engines / 2, RECOVERY).await;
         chaos.say(&format!("three nodes, {} engines", chaos.plan.engines));
         chaos
     }
 
     /// One fault, from the draw to the verdict.
-    async fn round(&mut self) {
-        let calm = Duration::from_millis(self.dice.below(CALM_MS));
-        tokio::time::sleep(calm).await;
+    async fn round(&mut self, number: usize) {
+        self.dice = Dice::new(self.streams.below(u64::MAX));
+        self.pass(0, CALM_MS).await;
         let fault = self.draw_fault();
-        let number = self.outcome.faults.values().sum::<u64>() + 1;
+        let name = format!("fault {number}, {fault}");
+        if fault.may_last_too_long() {
+            // What was lost by the fault before is found before there is a window to excuse it.
+            outlive(&self.cluster.shape).await;
+            self.judge(&format!("before {name}"));
+        }
         let promise = self.inflict(fault).await;
         *self.outcome.faults.entry(fault).or_default() += 1;
-        let recovered = self.recover(fault).await;
-        if !promise {
-            // What this fault ends must not be blamed on the next one.
-            let lifetime_ms = self.cluster.shape.timings.checkout_ttl_ms;
-            tokio::time::sleep(Duration::from_millis(lifetime_ms)).await;
-        }
-        let lost = self.load.record().lost() - self.lost_before;
-        self.lost_before += lost;
-        let running = self.load.running();
+        let recovered = self.recover(&name).await;
         self.say(&format!(
-            "{number:>3} {fault}: recovered after {:.1} s, {running} calls run, {} in all",
+            "{number:>3} {fault}: recovered after {:.1} s, {} calls run, {} in all",
             recovered.as_secs_f64(),
+            self.load.running(),
             self.load.record().calls(),
         ));
         self.gather().await;
         self.note_events().await;
-        self.judge(fault);
-        if lost > 0 && promise {
-            self.outcome.lost += lost;
-            panic!("{lost} calls were lost by fault {number}, {fault}, of seed {}", self.plan.seed);
+        if promise {
+            self.judge(&format!("after {name}"));
+        } else {
+            self.outlive_window(&name).await;
         }
-        self.outcome.lost_without_promise += lost;
+    }
+
+    /// For one lifetime after a fault by which the design loses calls, they may lapse.
+    async fn outlive_window(&mut self, name: &str) {
+        let shape = self.cluster.shape;
+        self.judge.promise_nothing_for(Duration::from_millis(shape.timings.checkout_ttl_ms));
+        self.judge(&format!("after {name}"));
+        outlive(&shape).await;
+        self.judge(&format!("a lifetime after {name}"));
+    }
+
+    fn judge(&mut self, when: &str) {
+        self.judge.judge(self.load.record(), when);
     }
 
     /// Waits until every member lends and the leader gives units out.
-    async fn recover(&mut self, fault: Fault) -> Duration {
+    async fn recover(&mut self, name: &str) -> Duration {
         let began = Instant::now();
         for id in self.members.clone() {
-            assert!(
-                self.cluster.process(id).is_running(),
-                "node {id} has ended by itself, by {fault} of seed {}",
-                self.plan.seed
-            );
+            assert!(self.cluster.runs(id), "node {id} has ended by itself, by {name}");
             self.cluster.wait_until_ready(id).await;
             let units = 1 + self.dice.below(50);
             self.cluster.draw(id, "cpa", units).await;
         }
         let recovered = began.elapsed();
-        assert!(recovered <= RECOVERY, "it took {recovered:?} to recover from {fault}");
+        assert!(recovered <= RECOVERY, "it took {recovered:?} to recover from {name}");
         self.outcome.slowest_recovery = self.outcome.slowest_recovery.max(recovered);
         recovered
     }
 
-    fn judge(&mut self, fault: Fault) {
-        let entitled = ENTITLED.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect();
-        for used in judge(&self.load.record().intervals(), &entitled) {
-            let over = used.most_in_use.saturating_sub(used.entitled);
-            self.outcome.over_issued_units = self.outcome.over_issued_units.max(over);
-            assert!(
-                over == 0,
-                "{used:?}: found after {fault} of seed {}; the engines' clock says {}",
-                self.plan.seed,
-                leasehold_clock::Clock::Steady.now()
-            );
-        }
-    }
-
-    /// The engines hang up; then every unit of every feature must be there.
+    /// What the last fault has ended lapses; then the engines hang up, and every unit of every
+    /// feature must be there.
     async fn finish(mut self) -> Outcome {
+        outlive(&self.cluster.shape).await;
+        self.judge("a lifetime after the last fault");
         self.say("the engines hang up, and all units are taken out once more");
         self.load.stop().await;
         let timings = self.cluster.shape.timings;
@@ -229,9 +239,11 @@ impl Chaos {
             self.cluster.draw(via, feature, units).await;
         }
         assert!(began.elapsed() <= within, "all units were free only after {:?}", began.elapsed());
+        self.judge("after the engines had hung up");
         self.gather().await;
         self.note_events().await;
         self.outcome.calls = self.load.record().calls();
+        self.outcome.lost_without_promise = self.judge.lost_without_promise();
         self.outcome.took = self.began.elapsed();
         self.outcome
     }
@@ -273,8 +285,8 @@ impl Chaos {
 
     /// From `least_ms` to `most_ms`.
     async fn pass(&mut self, least_ms: u64, most_ms: u64) {
-        let time = least_ms + self.dice.below(most_ms - least_ms + 1);
-        tokio::time::sleep(Duration::from_millis(time)).await;
+        let time_ms = least_ms + self.dice.below(most_ms - least_ms + 1);
+        pass(Duration::from_millis(time_ms)).await;
     }
 
     #[expect(clippy::print_stdout, reason = "whoever started it watches it")]
