@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_cluster_tests::{Cluster, Engines, Shape, assert_clean, get, until};
+use leasehold_cluster_tests::{Cluster, Engines, Shape, assert_clean, metric, until};
 use leasehold_node::tls::raise_open_files_limit;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -29,10 +29,8 @@ async fn with_ten_thousand_open_connections_a_checkout_still_works() {
     }
     let http = cluster.layout(1).ports.http;
     until("all are open at the node", Duration::from_secs(20), async || {
-        let (_, page) = get(http, "/metrics").await?;
-        let name = "leasehold_connections_open{listener=\"engines\"} ";
-        let open: f64 = page.lines().find_map(|line| line.strip_prefix(name))?.parse().ok()?;
-        (open >= 10_000.0).then_some(())
+        let open = metric(http, "leasehold_connections_open{listener=\"engines\"}").await?;
+        (open >= CONNECTIONS as u64).then_some(())
     })
     .await;
 

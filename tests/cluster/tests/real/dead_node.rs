@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
+use leasehold_cluster_tests::{
+    Cluster, Engines, Habits, Shape, assert_clean, until, until_running,
+};
 
 const UNITS: u64 = 100;
 const ENTITLED: [(&str, u64); 1] = [("asr.tier1", UNITS)];
@@ -26,16 +28,12 @@ async fn the_units_of_a_dead_node_are_lent_again_and_its_calls_live_on() {
     let alive: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != dying).collect();
     let mut engines = Engines::new();
     let record = engines.record().clone();
-    let running = || record.running(Clock::Steady.now());
 
     let all = [dying, alive[0], alive[1]];
     let at_dying = cluster.engine_config(&all, &format!("site-{dying}"));
     let forever = Habits { features: CALL, calls: 1, call_ms: (600_000, 600_000), wait_ms: 0 };
     engines.add(USED, &at_dying, forever);
-    until("the calls at the node run", Duration::from_secs(10), async || {
-        (running() >= USED).then_some(())
-    })
-    .await;
+    until_running(&record, USED, Duration::from_secs(10)).await;
     // A desk keeps units for as many calls as have just begun. None begins any more.
     let settled_ms = Clock::Steady.now() + HEADROOM_MS;
     until("the node holds little beyond what it uses", Duration::from_secs(20), async || {
@@ -50,19 +48,13 @@ async fn the_units_of_a_dead_node_are_lent_again_and_its_calls_live_on() {
     // The units that are free at the two others, or in the reserve: as many as wanted, at once.
     let wanted = Habits { calls: 4, wait_ms: 1_000, ..forever };
     engines.add(20, &elsewhere, wanted);
-    until("70 units are lent elsewhere", Duration::from_secs(3), async || {
-        (running() >= USED + AT_ONCE).then_some(())
-    })
-    .await;
+    until_running(&record, USED + AT_ONCE, Duration::from_secs(3)).await;
     let at_once = killed.elapsed();
 
     let timings = shape.timings;
     let deadline = Duration::from_millis(timings.lease_ms + timings.checkout_ttl_ms + 2_000);
     let left = deadline.saturating_sub(killed.elapsed());
-    until("all units are in use", left, async || {
-        (running() >= usize::try_from(UNITS).unwrap()).then_some(())
-    })
-    .await;
+    until_running(&record, usize::try_from(UNITS).unwrap(), left).await;
     println!("70 units after {at_once:?}, all after {:?}", killed.elapsed());
     engines.stop().await;
     assert_clean(&record, &ENTITLED);

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
+use leasehold_cluster_tests::{
+    Cluster, Engines, Habits, Shape, assert_clean, until, until_running,
+};
 use leasehold_proto::v1::StatusRequest;
 
 const CALLS: usize = 5_000;
@@ -26,10 +28,7 @@ async fn thousands_of_calls_outlive_their_node() {
     let call_ms = (600_000, 600_000);
     let habits = Habits { features: CALL, calls: CALLS / ENGINES, call_ms, wait_ms: 2_000 };
     engines.add(ENGINES, &at_dying, habits);
-    until("all calls run", Duration::from_secs(30), async || {
-        (record.running(Clock::Steady.now()) == CALLS).then_some(())
-    })
-    .await;
+    until_running(&record, CALLS, Duration::from_secs(30)).await;
 
     cluster.kill_9(dying);
     let killed = Instant::now();

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, get, until};
+use leasehold_cluster_tests::{
+    Cluster, Engines, Habits, Shape, assert_clean, metric, outlive, until, until_running,
+};
 use leasehold_node::certs::{Authority, Subject, Validity};
 use leasehold_node::tls::{Identity, Role};
 use leasehold_proto::v1;
@@ -30,10 +32,7 @@ async fn renewed_certificates_cut_no_connection_and_bad_ones_are_refused_while_t
     };
     engines.add(CALLS / habits.calls, &cluster.engine_config(&[1], ""), habits);
     let record = engines.record().clone();
-    until("all calls run", SOON, async || {
-        (record.running(Clock::Steady.now()) == CALLS).then_some(())
-    })
-    .await;
+    until_running(&record, CALLS, SOON).await;
 
     let renewed = Authority::create("Renewed", Validity::days(30)).unwrap();
     let trusts_renewed =
@@ -79,11 +78,7 @@ async fn renewed_certificates_cut_no_connection_and_bad_ones_are_refused_while_t
     assert!(greets(engines_port, &trusts_renewed).await, "the last good one serves on");
 
     // Every call has been renewed over its first connection since.
-    let since_ms = Clock::Steady.now() + shape.timings.checkout_ttl_ms;
-    until("a lifetime has passed", Duration::from_secs(30), async || {
-        (Clock::Steady.now() > since_ms).then_some(())
-    })
-    .await;
+    outlive(&shape).await;
     assert_eq!(record.running(Clock::Steady.now()), CALLS);
     engines.stop().await;
     assert_clean(&record, &ENTITLED);
@@ -101,10 +96,8 @@ async fn greets(engines: SocketAddr, tls: &ClientTlsConfig) -> bool {
 
 /// How often changed files were refused, as the metrics say.
 async fn refused(http: SocketAddr, use_: &str) -> u64 {
-    let name = format!("leasehold_tls_reloads_total{{use=\"{use_}\",outcome=\"refused\"}} ");
-    let page = get(http, "/metrics").await.map(|(_, page)| page).unwrap_or_default();
-    let line = page.lines().find_map(|line| line.strip_prefix(&name));
-    line.and_then(|count| count.parse().ok()).unwrap_or(0)
+    let name = format!("leasehold_tls_reloads_total{{use=\"{use_}\",outcome=\"refused\"}}");
+    metric(http, &name).await.unwrap_or(0)
 }
 
 fn add_to_trusted(cluster: &Cluster, authority: &str) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use leasehold_cluster_tests::{Cluster, Engines, Shape, get, until};
+use leasehold_cluster_tests::{Cluster, Engines, Shape, metric, until};
 use leasehold_node::certs::{Authority, Subject, Validity};
 use leasehold_node::tls::{Identity, Role};
 use leasehold_proto::internal::v1 as internal;
@@ -100,8 +100,8 @@ async fn handshakes_that_drip_are_cut_off_and_delay_nobody() {
         .map(|address| tokio::spawn(drip(address)))
         .collect();
     until("the drips are connected", Duration::from_secs(5), async || {
-        let name = "leasehold_connections_open{listener=\"peers\"} ";
-        (counted(ports.http, name).await? >= DRIPS as u64 / 3).then_some(())
+        let name = "leasehold_connections_open{listener=\"peers\"}";
+        (metric(ports.http, name).await? >= DRIPS as u64 / 3).then_some(())
     })
     .await;
     let asked = Instant::now();
@@ -137,9 +137,9 @@ async fn a_node_of_another_cluster_and_one_with_a_used_id_change_nothing() {
         let refused = foreign.vote(request).await.expect_err("another cluster's");
         assert!(refused.message().contains("the message to another one"), "{refused}");
     }
-    let name = "leasehold_network_peer_refused_total{reason=\"other_cluster\"} ";
+    let name = "leasehold_network_peer_refused_total{reason=\"other_cluster\"}";
     let http = cluster.layout(leader).ports.http;
-    assert_eq!(counted(http, name).await, Some(3));
+    assert_eq!(metric(http, name).await, Some(3));
     let log = std::fs::read_to_string(cluster.layout(leader).log()).unwrap();
     assert_eq!(log.matches("a message of a node is refused").count(), 1, "{log}");
 
@@ -203,17 +203,11 @@ async fn assert_hung_up_on(address: SocketAddr, bytes: &[u8]) {
 
 async fn assert_counted(http: SocketAddr, listener: &str, reason: &str, least: u64) {
     let name =
-        format!("leasehold_tls_rejected_total{{listener=\"{listener}\",reason=\"{reason}\"}} ");
+        format!("leasehold_tls_rejected_total{{listener=\"{listener}\",reason=\"{reason}\"}}");
     until(&format!("{least} are counted as {name}"), Duration::from_secs(5), async || {
-        (counted(http, &name).await? >= least).then_some(())
+        (metric(http, &name).await? >= least).then_some(())
     })
     .await;
-}
-
-/// The value of a metric, by what its line begins with.
-async fn counted(http: SocketAddr, name: &str) -> Option<u64> {
-    let (_, page) = get(http, "/metrics").await?;
-    page.lines().find_map(|line| line.strip_prefix(name))?.parse().ok()
 }
 
 /// However many were refused: all came from one address, within a minute.

@@ -3,9 +3,11 @@
 //! `LEASEHOLD_WAN_SECONDS=600 cargo test -p leasehold-cluster-tests wan -- --include-ignored` makes it
 //! ten minutes for each distance.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, Waits, Wires, assert_clean, until};
+use leasehold_cluster_tests::{
+    Cluster, Engines, Habits, Shape, Waits, Wires, assert_clean, pass, until_begun,
+};
 
 const NODES: [u64; 3] = [1, 2, 3];
 const ENTITLED: [(&str, u64); 2] = [("asr.tier1", 300), ("tts.chris", 300)];
@@ -40,10 +42,7 @@ async fn lend_over(round_trip: Duration) {
     let leader = cluster.leader(1).await;
     let follower = if leader == 1 { 2 } else { 1 };
     let mut engines = under_load(&mut cluster);
-    until("the long calls run", Duration::from_secs(20), async || {
-        (engines.record().calls() > 100).then_some(())
-    })
-    .await;
+    until_begun(engines.record(), 100, Duration::from_secs(20)).await;
     let drawn_near = draws(&mut cluster, follower, &COLD_NEAR).await;
     let _settling = engines.waits().take_sorted();
     pass(NEAR).await;
@@ -99,14 +98,6 @@ async fn draws(cluster: &mut Cluster, id: u64, features: &[&str]) -> Vec<Duratio
 
 fn median(sorted: &[Duration]) -> Duration {
     sorted[sorted.len() / 2]
-}
-
-async fn pass(time: Duration) {
-    let began = Instant::now();
-    until("time passes", time + Duration::from_secs(10), async || {
-        (began.elapsed() >= time).then_some(())
-    })
-    .await;
 }
 
 fn p99(waits: &Waits) -> Duration {
