@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use leasehold_clock::Clock;
-use leasehold_cluster_tests::{Cluster, Engines, Habits, Shape, assert_clean, until};
+use leasehold_cluster_tests::{
+    Cluster, Engines, Habits, Shape, assert_clean, outlive, until_begun,
+};
 
 const ENTITLED: [(&str, u64); 3] = [("asr.tier1", 200), ("tts.chris", 200), ("cpa", 1_000)];
 const CALL: &[(&str, u64)] = &[("asr.tier1", 1), ("tts.chris", 1)];
 const ALL: [u64; 5] = [1, 2, 3, 4, 5];
-/// A node that was removed is told so, and ends.
-const FAREWELL: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_are_added_and_removed_under_load_the_leader_too_and_two_of_five_may_die() {
@@ -22,10 +21,7 @@ async fn nodes_are_added_and_removed_under_load_the_leader_too_and_two_of_five_m
         engines.add(5, &config, long);
         engines.add(10, &config, Habits { calls: 1, call_ms: (200, 2_000), ..long });
     }
-    until("the long calls run", Duration::from_secs(10), async || {
-        (engines.record().calls() > 80).then_some(())
-    })
-    .await;
+    until_begun(engines.record(), 80, Duration::from_secs(10)).await;
 
     for (id, via) in [(4, 1), (5, 4)] {
         cluster.start_node(id);
@@ -45,25 +41,17 @@ async fn nodes_are_added_and_removed_under_load_the_leader_too_and_two_of_five_m
         cluster.wait_until_ready(*id).await;
     }
 
-    let leader = cluster.leader(5).await;
-    let follower = dying[0];
-    for (removed, left) in [(follower, 4), (leader, 3)] {
-        if !cluster.runs(removed) {
-            continue;
-        }
-        cluster.remove(removed, 5).await;
-        cluster.wait_for_voters_at(5, left).await;
-        let process = cluster.process(removed);
-        let ended = process.ended(FAREWELL).await;
-        println!("node {removed} ended with {ended}");
-        cluster.discard(removed);
-        cluster.draw(5, "cpa", 100).await;
+    for leads in [false, true] {
+        let members = cluster.started();
+        let leader = cluster.leader(members[0]).await;
+        let removed = *members.iter().find(|id| (**id == leader) == leads).unwrap();
+        let via = *members.iter().find(|id| **id != removed).unwrap();
+        cluster.remove(removed, via).await;
+        cluster.farewell(removed).await;
+        cluster.wait_for_voters_at(via, members.len() - 1).await;
+        cluster.draw(via, "cpa", 100).await;
     }
-    let lapsed_ms = Clock::Steady.now() + shape.timings.checkout_ttl_ms;
-    until("a whole lifetime has passed", Duration::from_secs(20), async || {
-        (Clock::Steady.now() > lapsed_ms).then_some(())
-    })
-    .await;
+    outlive(&shape).await;
     engines.stop().await;
     assert_clean(engines.record(), &ENTITLED);
 }
