@@ -45,7 +45,7 @@ async fn no_call_is_lost_when_a_follower_and_then_each_leader_is_killed() {
 
 /// The promise in figures, with the settings that operators find.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes six minutes: cargo test -p leasehold-cluster-tests twenty -- --ignored --nocapture"]
+#[ignore = "takes three minutes: cargo test -p leasehold-cluster-tests twenty -- --ignored --nocapture"]
 async fn draws_resume_soon_after_each_of_twenty_deaths_of_a_leader() {
     let shape = Shape::standard();
     let mut cluster = Cluster::start(shape, 3, &ENTITLED).await;
