@@ -21,6 +21,15 @@ macro_rules! bugs {
 }
 
 bugs! {
+    "desk/tests/kept.rs" units_that_arrive_late_for_a_call_that_expired_here_before_stay_its_own:
+        "late units of a returning call given back",
+        "a call had expired at a node, had run on at another, and came back; its claim was answered \
+         \"not ready\" before its units arrived, they were given back at once, and its engine used \
+         them on under the other node's receipt";
+    "desk/tests/kept.rs" a_checkout_is_held_for_the_millisecond_that_the_clock_may_hide:
+        "held for a fraction of a millisecond too short",
+        "a desk whose clock was as fast as may be ended a checkout 0.3 ms before its engine, whose \
+         clock was as slow as may be, had to stop";
     "desk/tenure.rs" a_small_step_back_hides_nothing_of_a_later_pause:
         "small step back of the wall clock that hid a pause",
         "a wall clock that was set back by less than the margin hid as much of later pauses: a lease \

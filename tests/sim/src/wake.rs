@@ -60,6 +60,10 @@ impl World {
 
     /// Every question is answered within its wait.
     fn check_tickets(&mut self, process: ProcessIndex) {
+        if self.is_paused(process) {
+            // In the middle of this very step, before it could answer.
+            return;
+        }
         let now = self.clock_of(process).steady;
         let late = self.processes[process].tickets.iter().find(|(_, asker)| asker.due < now);
         if let Some((ticket, asker)) = late {

@@ -259,9 +259,9 @@ impl Desk {
     }
 
     /// Until when a checkout renewed at `renewed` is held for its engine, whose clock may be slow
-    /// while this one is fast: TTL(1+ρ).
+    /// while this one is fast: TTL(1+ρ), and 1 ms as the clock's whole milliseconds may hide so much.
     fn held_until(&self, renewed: Moment) -> Moment {
-        renewed + self.timings().stretch(self.timings().checkout_ttl_ms)
+        renewed + self.timings().stretch(self.timings().checkout_ttl_ms) + 1
     }
 
     fn receipt(&self, checkout: CheckoutId, issued: Moment, lines: &[ReceiptLine]) -> Vec<u8> {

@@ -105,7 +105,7 @@ impl Desk {
             }
             return;
         }
-        if self.next_beat <= now.steady {
+        if self.next_beat <= now.steady || self.tenure.needs_beat() {
             self.send_beat(now);
         }
     }

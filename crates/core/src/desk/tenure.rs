@@ -13,8 +13,9 @@ const UNANSWERED_MAX: usize = 32;
 pub(super) struct Tenure {
     open: Option<OpenTenure>,
     /// Set while the wall clock has shown that the steady clock stood still: nothing is lent until
-    /// a beat sent later than this is acknowledged.
-    confirm_after: Option<Moment>,
+    /// a beat with a number above this one, and so sent after that was seen, is acknowledged. Of
+    /// beats sent before, the steady clock can't tell: it may show the same moment still.
+    confirm_after: Option<u64>,
     last_check: Option<Now>,
     /// Both clocks when the newest acknowledged beat was sent.
     confirmed: Option<Now>,
@@ -38,6 +39,7 @@ impl Tenure {
     pub(super) fn become_open(&mut self, epoch: Epoch) {
         let sent = VecDeque::new();
         self.open = Some(OpenTenure { epoch, last_seq: 0, heard_seq: 0, sent, until: None });
+        self.confirm_after = self.confirm_after.map(|_| 0);
     }
 
     pub(super) fn become_closed(&mut self) {
@@ -48,6 +50,12 @@ impl Tenure {
     pub(super) fn may_lend(&mut self, now: Now, timings: &Timings) -> bool {
         self.watch_clocks(now, timings);
         self.confirm_after.is_none() && self.until().is_some_and(|until| now.steady < until)
+    }
+
+    /// Whether a beat is to be sent now, for one that is yet to be sent must be acknowledged.
+    pub(super) fn needs_beat(&self) -> bool {
+        let last_seq = self.open.as_ref().map(|open| open.last_seq);
+        last_seq.is_some() && last_seq == self.confirm_after
     }
 
     pub(super) fn until(&self) -> Option<Moment> {
@@ -74,7 +82,7 @@ impl Tenure {
         open.sent.retain(|(sent, _)| *sent > seq);
         open.heard_seq = open.heard_seq.max(seq);
         open.until = open.until.max(Some(sent_at + timings.lend_for_ms()));
-        if self.confirm_after.is_some_and(|after| sent_at > after) {
+        if self.confirm_after.is_some_and(|after| seq > after) {
             self.confirm_after = None;
         }
         if self.confirmed.is_none_or(|known| known.steady < sent_at) {
@@ -100,7 +108,7 @@ impl Tenure {
         // What was noticed since that beat stays noticed until a later one is acknowledged.
         let is_noticed = self.confirm_after.is_some();
         if has_stood_still(self.last_check) || (!is_noticed && has_stood_still(self.confirmed)) {
-            self.confirm_after = Some(now.steady);
+            self.confirm_after = Some(self.open.as_ref().map_or(0, |open| open.last_seq));
         }
         self.last_check = Some(now);
     }

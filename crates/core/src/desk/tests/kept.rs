@@ -58,6 +58,42 @@ fn a_call_that_was_covered_elsewhere_comes_back_though_it_expired_here() {
     assert_eq!(bench.desk.status().running, 0);
 }
 
+/// A clock that shows whole milliseconds hides up to one of what has passed: a desk ended a checkout
+/// a quarter of a millisecond before its engine.
+#[test]
+fn a_checkout_is_held_for_the_millisecond_that_the_clock_may_hide() {
+    let mut bench = Bench::open(sets());
+    bench.granted(1, &[("cpa", 2)]);
+    bench.pass(bench.timings().stretch(bench.timings().checkout_ttl_ms));
+    assert_eq!(bench.desk.status().running, 1);
+    bench.pass(1);
+    assert_eq!(bench.desk.status().running, 0);
+}
+
+/// The engine was answered "not ready" before its units arrived, and went on elsewhere with the
+/// same receipt. They went back at once, and were lent twice.
+#[test]
+fn units_that_arrive_late_for_a_call_that_expired_here_before_stay_its_own() {
+    let mut bench = Bench::open(sets());
+    let first = read(&bench.granted(1, &[("cpa", 2)]));
+    bench.pass(30_400);
+    let allotment = bench.draw_at(2, FIRST, 2);
+    let epoch = newest_epoch(&bench.replica.ledger, 2);
+    bench.freeze(2);
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: 2 }];
+    let receipt = remade(&first, NodeId(2), epoch, &lines);
+    bench.is_connected = false;
+    let ticket = bench.renew(&receipt, 10_000);
+    bench.pass(1_000);
+    assert_eq!(bench.denial(ticket), plain(Reason::NotReady));
+    bench.is_connected = true;
+    bench.pass(2_000);
+    let status = bench.desk.status();
+    assert_eq!((status.running, status.counters.reclaimed), (1, 1), "they arrived");
+    bench.pass(25_000);
+    assert_eq!(bench.desk.status().running, 1, "the engine may have renewed it 25 s ago");
+}
+
 /// A running call that could only be kept by free units stood in line behind a new request. That
 /// one waited for a second feature, of which no unit was free; meanwhile units of the first were.
 #[test]
