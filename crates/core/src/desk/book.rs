@@ -17,7 +17,7 @@ use crate::time::Moment;
 /// forgotten before their time: at 100,000 checkouts a second they would fill the memory.
 const ENDED_MAX: usize = 200_000;
 /// Expiry is looked at in steps of this: late by at most that, never early.
-const BUCKET_MS: u64 = 64;
+pub(super) const BUCKET_MS: u64 = 64;
 
 #[derive(Clone, Debug)]
 pub(super) struct Checkout {
