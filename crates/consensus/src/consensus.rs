@@ -227,6 +227,12 @@ impl Consensus {
         }
     }
 
+    /// Why consensus has failed on this node, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<FatalError> {
+        self.inner.fatal.borrow().clone()
+    }
+
     /// The service that takes the other nodes' messages.
     #[must_use]
     pub fn peer_service(&self) -> RaftServer<RaftService> {

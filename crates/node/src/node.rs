@@ -222,6 +222,9 @@ impl Node {
             };
             self.system.run(end, STOP_DEADLINE).await
         };
+        // An actor that hears nothing of consensus any more may be the first to end: of what it tells
+        // that is the cause.
+        let failed = failed.or_else(|| self.consensus.failure().map(RunError::from));
         self.consensus.shutdown().await;
         drop(self.directory);
         failed.map_or_else(|| ended.map_err(RunError::from), Err)

@@ -159,10 +159,9 @@ impl Chaos {
     fn assert_disk_failed(&mut self, id: u64, status: ExitStatus, said: u64) {
         let error = self.error_since(id, status, said);
         self.say(&format!("      node {id} has ended: {error}"));
-        let log = self.cluster.said_since(id, said);
         assert!(
-            DISK_FAILED.iter().any(|what| log.contains(what)),
-            "node {id} does not say what is to be done about its disk: {log}"
+            DISK_FAILED.iter().any(|what| error.contains(what)),
+            "node {id} does not say what is to be done about its disk: {error}"
         );
     }
 
