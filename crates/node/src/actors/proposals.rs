@@ -1,25 +1,18 @@
-//! Groups commands into log entries: while as many commits are in flight as may be, the next entry
-//! gathers. Entries are proposed in the order in which they were asked for.
+//! Groups commands into one log entry per commit: while one is in flight the next gathers.
 
-use std::future::Future;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use leasehold_actor::{AskError, BoxError, CancellationToken, Inbox, Mailbox, Reply, mailbox};
 use leasehold_consensus::{Consensus, ProposeError, Uncertain};
 use leasehold_core::ledger::command::{Command, Outcome};
 
 /// Proposals that wait for a commit: every node has a few under way at most.
 const MAILBOX_CAPACITY: usize = 1_024;
-/// A commit takes a round trip between sites, and beats make one each second for each node: an
-/// operation that had to wait for it would take a round trip more.
-const COMMITS_IN_FLIGHT_MAX: usize = 4;
 /// Commands of one entry: far below the size that one message between nodes may have.
 const COMMANDS_PER_ENTRY_MAX: usize = 256;
 /// A commit takes a round trip and two syncs; past this nobody waits for it any more.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(3);
-/// A commit before, and this one.
+/// The commit before, and this one.
 const DEADLINE: Duration = Duration::from_secs(6);
 
 #[derive(Debug)]
@@ -60,27 +53,22 @@ impl ProposalsTask {
     /// # Errors
     /// None: a failed consensus ends the process by itself.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), BoxError> {
-        let mut commits = FuturesUnordered::new();
-        let mut is_asked = true;
         loop {
-            let may_propose = is_asked && commits.len() < COMMITS_IN_FLIGHT_MAX;
-            tokio::select! {
+            let first = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                Some(()) = commits.next() => {}
-                first = self.inbox.next(), if may_propose => match first {
-                    Some(first) => commits.push(self.commit(first)),
-                    // Everybody who could ask has stopped; this actor's turn comes.
-                    None => is_asked = false,
-                },
-            }
+                () = stop.cancelled() => return Ok(()),
+                first = self.inbox.next() => first,
+            };
+            let Some(first) = first else {
+                // Everybody who could ask has stopped; this actor's turn comes.
+                stop.cancelled().await;
+                return Ok(());
+            };
+            self.commit(first).await;
         }
-        while commits.next().await.is_some() {}
-        Ok(())
     }
 
-    /// Takes along what else waits.
-    fn commit(&mut self, first: ProposalRequest) -> impl Future<Output = ()> + Send + use<> {
+    async fn commit(&mut self, first: ProposalRequest) {
         let mut commands = first.commands;
         let mut waiting = vec![(commands.len(), first.reply)];
         while commands.len() < COMMANDS_PER_ENTRY_MAX {
@@ -88,19 +76,16 @@ impl ProposalsTask {
             waiting.push((next.commands.len(), next.reply));
             commands.extend(next.commands);
         }
-        let consensus = self.consensus.clone();
-        async move {
-            match consensus.propose(commands, COMMIT_DEADLINE).await {
-                Ok(mut outcomes) => {
-                    for (count, reply) in waiting {
-                        let rest = outcomes.split_off(count.min(outcomes.len()));
-                        reply.send(Ok(std::mem::replace(&mut outcomes, rest)));
-                    }
+        match self.consensus.propose(commands, COMMIT_DEADLINE).await {
+            Ok(mut outcomes) => {
+                for (count, reply) in waiting {
+                    let rest = outcomes.split_off(count.min(outcomes.len()));
+                    reply.send(Ok(std::mem::replace(&mut outcomes, rest)));
                 }
-                Err(error) => {
-                    for (_, reply) in waiting {
-                        reply.send(Err(error.clone()));
-                    }
+            }
+            Err(error) => {
+                for (_, reply) in waiting {
+                    reply.send(Err(error.clone()));
                 }
             }
         }
