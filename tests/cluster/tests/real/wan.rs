@@ -18,7 +18,8 @@ const NEAR: Duration = Duration::from_secs(6);
 const FAR_SECONDS: u64 = 14;
 /// Features that nobody has asked for yet: no desk has a unit of them.
 const COLD_NEAR: [&str; 3] = ["cold.near.1", "cold.near.2", "cold.near.3"];
-const COLD_FAR: [&str; 5] = ["cold.1", "cold.2", "cold.3", "cold.4", "cold.5"];
+const COLD_FAR: [&str; 9] =
+    ["cold.1", "cold.2", "cold.3", "cold.4", "cold.5", "cold.6", "cold.7", "cold.8", "cold.9"];
 const COLD_UNITS: u64 = 100;
 /// Until a desk has filled up the headroom for the draw before: it has one operation at a time.
 const BETWEEN_DRAWS: Duration = Duration::from_secs(1);
