@@ -52,9 +52,9 @@ mutations! {
     /// Rule 1: the holder takes no account of clock rates.
     HolderIgnoresDrift = ("no ρ at the node", 19),
     /// Rule 1: the holder keeps no margin.
-    HolderKeepsNoMargin = ("no margin", 111),
+    HolderKeepsNoMargin = ("no margin", 3),
     /// Rule 1: the holder counts from the answer to its beat instead of from its sending.
-    HolderCountsFromAnswer = ("count from receipt instead of send, at the node", 59),
+    HolderCountsFromAnswer = ("count from receipt instead of send, at the node", 64),
     /// Rule 1: the holder lends and renews on past the end of its lease.
     HolderLendsOn = ("lend and renew past the lease", 2),
     /// Rule 2: whoever believes to lead acknowledges beats at once.
@@ -68,11 +68,11 @@ mutations! {
     /// Rule 4: frozen units thaw without waiting for the checkouts under them.
     ThawAtOnce = ("thaw without waiting for TTL", 0),
     /// Rule 5: the engine counts from the answer instead of from its sending.
-    EngineCountsFromAnswer = ("count from receipt instead of send, at the engine", 43),
+    EngineCountsFromAnswer = ("count from receipt instead of send, at the engine", 39),
     /// Rule 5: an answer that comes after the deadline revives the checkout.
-    EngineResurrects = ("resurrection of a dead receipt", 51),
+    EngineResurrects = ("resurrection of a dead receipt", 67),
     /// Rule 5, ADR 7: the desk lends units again after its own TTL.
-    DeskHoldsForTtlOnly = ("no ρ in what a desk holds for an engine", 19),
+    DeskHoldsForTtlOnly = ("no ρ in what a desk holds for an engine", 3),
     /// Rule 5: the answer to a repeated request counts a full lifetime again.
     RetryCountsAnew = ("a retry that counts a full TTL again", 670),
     /// Rule 6: a process claims that its predecessor is gone though it runs.
@@ -80,9 +80,9 @@ mutations! {
     /// Rule 6: nobody waits for a lease that may still run.
     LapseAtOnce = ("no wait for a lease that may still run", 1),
     /// Rule 6: a process that starts anew goes on in the epoch of its predecessor.
-    SameEpochAfterRestart = ("same epoch after restart", 6),
+    SameEpochAfterRestart = ("same epoch after restart", 1),
     /// Rule 7: a receipt that is shown again moves units again.
-    ReclaimedTwice = ("reclaim the same receipt twice", 95),
+    ReclaimedTwice = ("reclaim the same receipt twice", 97),
     /// Rule 7: units that moved with a checkout are free for any engine.
     ReclaimedUnitsAreFree = ("a reclaimed unit that goes to another engine", 4),
     /// Rule 8: a desk goes on lending from a pool that was cut.
@@ -94,9 +94,9 @@ mutations! {
     /// A desk that is asked for idle units gives back those in use as well.
     UsedUnitsReturned = ("a recall that gives back units in use", 1),
     /// A desk that gives up its lease gives back the units in use as well.
-    UsedUnitsClosed = ("a stopping node that gives back units in use", 1),
+    UsedUnitsClosed = ("a stopping node that gives back units in use", 0),
     /// Replication: an old snapshot is taken for the newest state.
-    StaleSnapshotRestored = ("an old snapshot installed as the newest", 1),
+    StaleSnapshotRestored = ("an old snapshot installed as the newest", 11),
 }
 
 impl Mutation {
