@@ -114,15 +114,13 @@ impl World {
     }
 
     /// A node that stops uses nothing.
-    pub(crate) fn mutated_close(&self, close: Command) -> Command {
-        match close {
-            Command::Close { node, epoch, .. }
-                if self.mutation == Some(Mutation::UsedUnitsClosed) =>
-            {
-                Command::Close { node, epoch, used: Vec::new() }
-            }
-            close => close,
+    pub(crate) fn mutated_close(&self, mut close: Command) -> Command {
+        if let Command::Close { used, .. } = &mut close
+            && self.mutation == Some(Mutation::UsedUnitsClosed)
+        {
+            used.clear();
         }
+        close
     }
 
     /// The state of some time ago in the place of the newest.
