@@ -378,7 +378,7 @@ fn units_of_a_lease_that_has_ended_are_in_use_until_they_thaw() {
     stage.report(2, 6);
     stage.report(3, 0);
     freeze(&mut stage.replica.ledger, 2);
-    let totals = stage.replica.ledger.totals()[&FIRST].clone();
+    let totals = stage.replica.ledger.totals()[&FIRST];
     assert_eq!((totals.live, totals.frozen), (4, 6));
     assert_eq!(stage.supply(1, 2), Supply::Exhausted { in_use: 10, entitled: 10 });
 
