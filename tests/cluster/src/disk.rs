@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use crate::command::run;
 
-/// The log, its tables and two snapshots fit in a quarter of it.
-const DISK_MB: u64 = 96;
+/// The log of half an hour, its tables and two snapshots fit in half of it.
+const DISK_MB: u64 = 256;
 
 #[derive(Debug)]
 pub struct Disk {

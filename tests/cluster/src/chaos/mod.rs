@@ -7,7 +7,7 @@
 //! ```
 //!
 //! After each fault the cluster has to recover before the next one, and everything that engines
-//! have noted until then is judged: see [`judge`](self::judge). A violation is a panic; the
+//! have noted until then is judged: see `judge`. A violation is a panic; the
 //! cluster's directory with all logs then stays.
 //!
 //! Each fault draws from dice of its own: the same seed makes the same faults in the same order,
