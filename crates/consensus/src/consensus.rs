@@ -192,9 +192,9 @@ impl Consensus {
         status_of(&self.inner.metrics.borrow_watched())
     }
 
-    /// Whether this node leads and a majority hears it, or has heard of the leader lately. [`Status::leader`] is the last
-    /// one that was known, dead or not, until there is another: a node without a majority gets no
-    /// pre-votes, so it never begins a term of its own.
+    /// Whether this node leads and a majority hears it, or has heard of the leader lately.
+    /// [`Status::leader`] is the last one that was known, dead or not, until there is another: a
+    /// node without a majority gets no pre-votes, so it never begins a term of its own.
     pub async fn hears_leader(&self) -> bool {
         let (leader, is_leader) = {
             let metrics = self.inner.metrics.borrow_watched();
