@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test sim model chaos proof lint
+.PHONY: help demo build test cold sim model chaos proof lint
 
 # Where rustup puts cargo; the shells of services and containers often lack it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -21,6 +21,8 @@ SEED ?= 1
 STAGE := @scripts/stage
 # A shell in which cargo links the cached RocksDB.
 CARGO := bash -c 'set -euo pipefail; . scripts/env; exec cargo "$$@"' cargo
+# The same for `cargo build`, with how long is left.
+BUILD := bash -c 'set -euo pipefail; . scripts/env; exec scripts/build "$$@"' build
 
 help: ## List the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -28,19 +30,22 @@ help: ## List the targets
 demo: ## See it work: three sites, 300 engines, two kills (ARGS=--keep leaves it running)
 	@scripts/demo $(ARGS)
 
-build: ## Build the programs
+build: ## Build the programs as users run them, into target/release
 	$(STAGE) "tools" scripts/setup build
-	$(STAGE) "build" $(CARGO) build --locked --workspace --bins
+	$(STAGE) "build" $(BUILD) --release --package leasehold --package license-node --bins
 
 test: ## Run every test, as CI does
 	@echo "Tests: warm, some minutes; on a new machine RocksDB and all crates are built first (see README.md)"
 	$(STAGE) "tools" scripts/setup test
-	$(STAGE) "programs" $(CARGO) build --locked --workspace --bins
+	$(STAGE) "programs" $(BUILD) --workspace --bins
 	$(STAGE) "test programs" $(CARGO) test --locked --workspace --no-run --quiet
 	$(STAGE) "Python client, Prometheus" scripts/test-tools
 	$(STAGE) "alert rules" scripts/test-tools promtool test rules deploy/prometheus/rules.test.yml
 	$(STAGE) "tests, with $(TEST_SEEDS) seeds of the simulator" \
 		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) RUST_TEST_THREADS=$(TEST_THREADS) scripts/test-tools $(CARGO) test --locked --workspace --no-fail-fast
+
+cold: ## Measure a cold start, before and now, in an empty HOME (half an hour of two cores)
+	@scripts/cold
 
 sim: ## Run the simulator alone, on all cores (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build
