@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_core::id::NodeId;
 use openraft::SnapshotPolicy;
 
 /// Settings of one node's consensus.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub node: NodeId,
-    /// `None` until the node has founded or joined a cluster; see `Consensus::set_cluster`.
-    pub cluster: Option<ClusterId>,
     /// How often a leader shows itself, and how long a peer's answer to that may take: more than
     /// 4/3 of a round trip. The answer to entries waits for the peer's disk, and may take as long
     /// as `election_max_ms`.
@@ -34,7 +32,6 @@ impl Config {
     pub fn new(node: NodeId) -> Self {
         Self {
             node,
-            cluster: None,
             heartbeat_ms: 200,
             election_min_ms: 750,
             election_max_ms: 1_000,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use leasehold_clock::Clock;
-use leasehold_core::id::NodeId;
-use leasehold_storage::{DataDirectory, Identity};
+use leasehold_core::id::{Incarnation, NodeId};
+use leasehold_storage::{DataDirectory, Use};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
@@ -21,8 +21,8 @@ impl StoreBuilder<TypeConfig, LogAdapter, MachineAdapter, TempDir> for Builder {
         &self,
     ) -> Result<(TempDir, LogAdapter, MachineAdapter), StorageError<TypeConfig>> {
         let home = tempfile::tempdir().unwrap();
-        let identity = Identity { cluster: None, node: NodeId(1) };
-        let directory = DataDirectory::open(home.path(), identity).unwrap();
+        let by = Use { node: NodeId(1), incarnation: Incarnation([1; 16]), was_moved: false };
+        let directory = DataDirectory::open(home.path(), by).unwrap();
         let (log, snapshots) = (directory.open_log().unwrap(), directory.open_snapshots().unwrap());
         let open = TaskTracker::new();
         let machine = Arc::new(Machine::new(Clock::Steady));

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use leasehold_clock::Clock;
-use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_core::id::NodeId;
 use leasehold_core::ledger::Replica;
 use leasehold_proto::internal::v1::Header;
 use leasehold_proto::internal::v1::raft_server::RaftServer;
-use leasehold_storage::{DataDirectory, LogStore, SnapshotStore};
+use leasehold_storage::{DataDirectory, LogStore, SnapshotStore, Standing};
 use openraft::Instant;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError as Refused, RaftError};
@@ -21,7 +21,10 @@ use crate::config::Config;
 use crate::error::{FatalError, InitializeError, StartError};
 use crate::log::LogAdapter;
 use crate::machine::{Machine, MachineAdapter};
-use crate::peers::{Connect, Majority, Network, RaftService, Route, server};
+use crate::peers::{
+    Admitted, Certified, Connect, Majority, Network, Own, PeerCertificate, RaftService, Route,
+    server,
+};
 use crate::types::{Peer, Raft};
 use crate::watchdog::{Leadership, Metrics, MetricsReceiver, Watchdog};
 
@@ -35,7 +38,7 @@ struct Inner {
     node: NodeId,
     raft: Raft,
     machine: Arc<Machine>,
-    cluster: watch::Sender<Option<ClusterId>>,
+    standing: watch::Sender<Standing>,
     route: Route,
     leadership: watch::Receiver<Leadership>,
     fatal: watch::Receiver<Option<FatalError>>,
@@ -93,8 +96,9 @@ impl Consensus {
         check_coverage(&log, &snapshots)?;
         let open = TaskTracker::new();
         let machine = Arc::new(Machine::new(clock));
-        let cluster = watch::Sender::new(config.cluster.or(directory.cluster()));
-        let route = Route::new(config.node, cluster.subscribe());
+        let standing = watch::Sender::new(directory.standing());
+        let own = Own { node: config.node, incarnation: directory.incarnation() };
+        let route = Route::new(own, standing.subscribe(), Arc::clone(&machine));
         let adapter =
             MachineAdapter::new(Arc::clone(&machine), snapshots, log.clone(), open.token());
         let majority = Majority::new(election_max);
@@ -128,7 +132,7 @@ impl Consensus {
             majority,
             silence_max,
             machine,
-            cluster,
+            standing,
             route,
             leadership: leadership_seen,
             fatal: fatal_seen,
@@ -165,9 +169,15 @@ impl Consensus {
         self.raft().is_initialized().await.map_err(|_| InitializeError::Stopped)
     }
 
-    /// Names the cluster whose messages this node takes, once it has founded or joined it.
-    pub fn set_cluster(&self, cluster: ClusterId) {
-        self.inner.cluster.send_replace(Some(cluster));
+    /// Tells where the node stands from now on, once its data directory says so.
+    pub fn stand(&self, standing: Standing) {
+        self.inner.standing.send_replace(standing);
+    }
+
+    /// Where the node stands: whose messages it takes.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        *self.inner.standing.borrow()
     }
 
     /// Reads the ledger as this node has applied it, which may lag behind the leader. Nothing is
@@ -233,26 +243,38 @@ impl Consensus {
         self.inner.fatal.borrow().clone()
     }
 
-    /// The service that takes the other nodes' messages.
+    /// The service that takes the other nodes' messages. `certified` reads who a connection is from,
+    /// `admitted` writes down that a node which joins is a member.
     #[must_use]
-    pub fn peer_service(&self) -> RaftServer<RaftService> {
-        server(self.inner.route.clone(), self.inner.raft.clone())
+    pub fn peer_service(
+        &self,
+        certified: Certified,
+        admitted: Admitted,
+    ) -> RaftServer<RaftService> {
+        server(self.inner.route.clone(), self.inner.raft.clone(), certified, admitted)
     }
 
-    /// What a message to another node of the cluster begins with; `None` while this node belongs
-    /// to none.
+    /// What a message to another member begins with; `None` while this node is no member, or as
+    /// long as it does not know of `to`.
     #[must_use]
     pub fn header(&self, to: NodeId) -> Option<Header> {
-        self.inner.route.header(to)
+        let metrics = self.inner.metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let incarnation = membership.get_node(&to.0).map(|peer| peer.incarnation)?;
+        self.inner.route.header(to, incarnation)
     }
 
-    /// Checks that a message is meant for this node of this cluster.
+    /// Checks that a message is from a node that may speak, and meant for this one.
     ///
     /// # Errors
-    /// Says for whom it was.
+    /// Says for whom it was, or why its sender is not heard.
     #[allow(clippy::result_large_err)] // tonic's own error type.
-    pub fn check_header(&self, header: Option<&Header>) -> Result<(), tonic::Status> {
-        self.inner.route.check(header)
+    pub fn check_header(
+        &self,
+        header: Option<&Header>,
+        certificate: Option<&PeerCertificate>,
+    ) -> Result<(), tonic::Status> {
+        self.inner.route.check(header, certificate)
     }
 
     /// Stops. On return everything is on disk and the data directory is closed.

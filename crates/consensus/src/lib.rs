@@ -33,6 +33,8 @@ mod conformance;
 pub use config::{Config, InvalidConfig};
 pub use consensus::{Consensus, Status};
 pub use error::{FatalError, InitializeError, ProposeError, StartError, Uncertain};
-pub use peers::{Connect, RaftService, connect_plaintext};
+pub use peers::{
+    Admitted, Certified, Connect, FORMAT, PeerCertificate, RaftService, connect_plaintext,
+};
 pub use types::Peer;
 pub use watchdog::Leadership;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, TryStreamExt};
 use leasehold_clock::Clock;
+use leasehold_core::id::NodeId;
 use leasehold_core::ledger::{Ledger, Replica};
 use leasehold_core::time::Moment;
 use leasehold_storage::{LogStore, SnapshotStore};
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::codec;
+use crate::peers::Record;
 use crate::types::{Entry, LogId, Membership, Snapshot, SnapshotData, SnapshotMeta, TypeConfig};
 
 /// The ledger, shared with its readers.
@@ -43,6 +45,16 @@ impl Machine {
 
     pub(crate) fn read<T>(&self, reader: impl FnOnce(&Replica) -> T) -> T {
         reader(&self.state.read().unwrap_or_else(PoisonError::into_inner).replica)
+    }
+
+    /// What is committed of a node, as far as this one has applied.
+    pub(crate) fn record_of(&self, node: NodeId) -> Record {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(member) = state.membership.membership().get_node(&node.0) {
+            return Record::Member(member.incarnation);
+        }
+        let removed = state.replica.ledger.node(node).is_some_and(|member| member.removed);
+        if removed { Record::Left } else { Record::Unknown }
     }
 
     pub(crate) fn subscribe_applied(&self) -> watch::Receiver<u64> {

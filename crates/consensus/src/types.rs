@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use leasehold_core::id::SiteName;
+use leasehold_core::id::{Incarnation, SiteName};
 use leasehold_core::ledger::command::{Command, Outcome};
 use openraft::alias;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct Peer {
     pub address: String,
     pub site: SiteName,
     pub name: String,
+    /// The data directory that it was admitted with.
+    pub incarnation: Incarnation,
 }
 
 pub(crate) type Entry = alias::EntryOf<TypeConfig>;
@@ -51,6 +53,7 @@ pub(crate) type Raft = openraft::Raft<TypeConfig, crate::machine::MachineAdapter
 impl Default for Peer {
     fn default() -> Self {
         let site = "nowhere".parse().unwrap();
-        Self { address: String::new(), site, name: String::new() }
+        let incarnation = Incarnation::default();
+        Self { address: String::new(), site, name: String::new(), incarnation }
     }
 }

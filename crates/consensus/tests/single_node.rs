@@ -6,9 +6,9 @@ use leasehold_clock::Clock;
 use leasehold_consensus::{
     Config, Consensus, FatalError, InitializeError, ProposeError, StartError, connect_plaintext,
 };
-use leasehold_core::id::NodeId;
+use leasehold_core::id::{Incarnation, NodeId};
 use leasehold_core::ledger::command::{Command, Outcome};
-use leasehold_storage::{DataDirectory, Identity};
+use leasehold_storage::{DataDirectory, Use};
 
 use self::common::{Home, TestNode, admit, config, found, start_single};
 
@@ -102,8 +102,8 @@ async fn a_node_whose_snapshots_are_gone_does_not_start_with_an_empty_ledger() {
     }
     node.stop().await;
     std::fs::remove_dir_all(home.of(1).join("snapshots")).unwrap();
-    let identity = Identity { cluster: None, node: NodeId(1) };
-    let directory = DataDirectory::open(&home.of(1), identity).unwrap();
+    let by = Use { node: NodeId(1), incarnation: Incarnation([1; 16]), was_moved: false };
+    let directory = DataDirectory::open(&home.of(1), by).unwrap();
     let started = Consensus::start(config, &directory, Clock::Steady, connect_plaintext()).await;
     let error = started.unwrap_err();
     assert!(matches!(error, StartError::SnapshotMissing { newest: None, .. }), "{error}");

@@ -83,6 +83,16 @@ bytes16! {
     ClusterId
 }
 bytes16! {
+    /// A cluster's secret name, drawn with it: every message between its nodes carries it, and no
+    /// stranger is told.
+    Generation
+}
+bytes16! {
+    /// A data directory, for as long as it lasts; drawn when it is made. A node that lost its disk
+    /// comes back as another incarnation, which has promised nothing.
+    Incarnation
+}
+bytes16! {
     /// One run of a node's program; drawn at random when it starts.
     ProcessId
 }

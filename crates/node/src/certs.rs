@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use leasehold_core::id::NodeId;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -47,8 +48,8 @@ pub struct Issued {
 /// What [`write_development_certificates`] is to make.
 #[derive(Clone, Debug)]
 pub struct DevelopmentCertificates {
-    /// A certificate for each, good as server and as peer.
-    pub nodes: Vec<String>,
+    /// A certificate for each, good as server and as peer, of the node with that id.
+    pub nodes: Vec<(NodeId, String)>,
     /// Hosts beside those of the loopback interface.
     pub hosts: Vec<String>,
     pub validity: Validity,
@@ -87,8 +88,8 @@ pub fn write_development_certificates(
     let authority = Authority::create("Leasehold development authority", what.validity)?;
     let clients = [("admin", Role::Admin), ("engine", Role::Engine)];
     let mut issued = Vec::new();
-    for node in &what.nodes {
-        issued.push((node.as_str(), authority.issue(&what.node(node))?));
+    for (node, name) in &what.nodes {
+        issued.push((name.as_str(), authority.issue(&what.node(*node, name))?));
     }
     for (name, role) in clients {
         let (identity, validity) = (Identity::new(role, name), what.validity);
@@ -102,16 +103,16 @@ pub fn write_development_certificates(
 impl DevelopmentCertificates {
     /// Looked for beforehand, so that a refusal leaves nothing behind.
     fn first_that_exists(&self, directory: &Path) -> Option<PathBuf> {
-        let names =
-            ["ca", "admin", "engine"].into_iter().chain(self.nodes.iter().map(String::as_str));
+        let nodes = self.nodes.iter().map(|(_, name)| name.as_str());
+        let names = ["ca", "admin", "engine"].into_iter().chain(nodes);
         let files = names.flat_map(|name| [format!("{name}.pem"), format!("{name}-key.pem")]);
         files.map(|file| directory.join(file)).find(|path| path.exists())
     }
 
-    fn node(&self, name: &str) -> Subject {
+    fn node(&self, node: NodeId, name: &str) -> Subject {
         let loopback = LOOPBACK_HOSTS.map(str::to_owned);
         let hosts = loopback.into_iter().chain(self.hosts.iter().cloned()).collect();
-        Subject { identity: Identity::new(Role::Peer, name), hosts, validity: self.validity }
+        Subject { identity: Identity::of_node(node, name), hosts, validity: self.validity }
     }
 }
 
@@ -237,7 +238,7 @@ mod tests {
 
     fn development() -> DevelopmentCertificates {
         DevelopmentCertificates {
-            nodes: vec!["east-1".to_owned()],
+            nodes: vec![(NodeId(1), "east-1".to_owned())],
             hosts: vec!["license.example.com".to_owned()],
             validity: Validity::days(7),
         }
@@ -265,7 +266,8 @@ mod tests {
     fn names_that_would_not_be_read_back_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         for name in ["", "a/b", "a b", "ä"] {
-            let what = DevelopmentCertificates { nodes: vec![name.to_owned()], ..development() };
+            let nodes = vec![(NodeId(1), name.to_owned())];
+            let what = DevelopmentCertificates { nodes, ..development() };
             let refused = write_development_certificates(directory.path(), &what);
             assert!(matches!(refused, Err(CertificatesError::InvalidName { .. })), "{name}");
         }

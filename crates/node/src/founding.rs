@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_consensus::{Consensus, InitializeError, Peer};
-use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_core::id::{ClusterId, Generation, NodeId};
 use leasehold_core::ledger::command::{Command, Founding, Outcome};
 use leasehold_core::time::Timings;
-use leasehold_storage::DataDirectory;
+use leasehold_storage::{DataDirectory, OpenError};
 use tokio::sync::Mutex;
 
 use crate::actors::proposals::ProposalsHandle;
@@ -59,12 +59,14 @@ impl Founder {
         if let Some(cluster) = self.founded() {
             return Err(FoundError::AlreadyFounded { cluster });
         }
-        let cluster = match directory.cluster() {
-            Some(cluster) => cluster,
-            None => ClusterId(random().map_err(failed)?),
-        };
-        directory.stamp_cluster(cluster).map_err(failed)?;
-        self.consensus.set_cluster(cluster);
+        let drawn = (ClusterId(random().map_err(failed)?), Generation(random().map_err(failed)?));
+        // An interrupted founding of its own goes on with what it had drawn.
+        let (cluster, generation) =
+            directory.begin_founding(drawn.0, drawn.1).map_err(|error| match error {
+                OpenError::Stands { .. } => FoundError::Refused { reason: error.to_string() },
+                other => failed(other),
+            })?;
+        self.consensus.stand(directory.standing());
         self.elect().await?;
         let founding =
             Founding { cluster, timings, receipt_key: random().map_err(failed)?, trusted_keys };
@@ -73,7 +75,11 @@ impl Founder {
         let commands = vec![Command::Found(founding), admit];
         let outcomes = self.proposals.propose(commands).await.map_err(failed)?;
         match outcomes.first() {
-            Some(Outcome::Done) => Ok(cluster),
+            Some(Outcome::Done) => {
+                directory.become_member(cluster, generation).map_err(failed)?;
+                self.consensus.stand(directory.standing());
+                Ok(cluster)
+            }
             Some(Outcome::Refused(refusal)) => {
                 Err(FoundError::Refused { reason: refusal.to_string() })
             }

@@ -30,4 +30,4 @@ pub mod services;
 pub mod tls;
 mod usage;
 
-pub use node::{Certificates, Node, RunError, StartError};
+pub use node::{Certificates, Node, RunError, Start, StartError};

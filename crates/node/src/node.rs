@@ -8,8 +8,8 @@ use leasehold_actor::{ActorFailed, Backoff, BoxError, CancellationToken, System}
 use leasehold_clock::Clock;
 use leasehold_consensus::{Config, Consensus, Peer};
 use leasehold_core::desk::DeskConfig;
-use leasehold_core::id::{NodeId, ProcessId};
-use leasehold_storage::{DataDirectory, Identity, OpenError};
+use leasehold_core::id::{Incarnation, NodeId, ProcessId};
+use leasehold_storage::{DataDirectory, OpenError, Use};
 use tokio::sync::Mutex;
 
 use crate::actors::desk::{DeskHandle, DeskIdentity, DeskTask, desk_mailbox};
@@ -23,7 +23,7 @@ use crate::founding::Founder;
 use crate::http::{self, Pages, Readiness, Telemetry};
 use crate::leader::LeaderRoute;
 use crate::membership::Membership;
-use crate::peers::{MembershipService, PeerService, Peers, connect};
+use crate::peers::{MembershipService, PeerService, Peers, certificate, connect};
 use crate::random::random;
 use crate::servers;
 use crate::services::admin::AdminService;
@@ -60,6 +60,13 @@ pub enum RunError {
     Actor(#[from] ActorFailed),
     #[error("{reason}: it ends; to come back it joins under a new id with an empty data directory")]
     Expelled { reason: String },
+}
+
+/// What the operator says about this one start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// The data directory was moved from where it was last used, for good.
+    pub was_moved: bool,
 }
 
 /// A started node.
@@ -114,14 +121,25 @@ impl Node {
     ///
     /// # Errors
     /// What can't be used, and what to do about it; nothing runs then.
-    pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Self, StartError> {
+    pub async fn start(
+        config: NodeConfig,
+        start: Start,
+        telemetry: Telemetry,
+    ) -> Result<Self, StartError> {
         let connector = peer_connector(&config)?;
         let mut certificates = Certificates { listeners: Vec::new(), connector: connector.clone() };
         // Bound before anything is written: a port in use changes nothing.
         let listeners = Listeners::bind(&config, &mut certificates)?;
         let id = config.node.id();
-        let identity = Identity { cluster: None, node: id };
-        let directory = DataDirectory::open(&config.node.data_dir, identity)?;
+        let by = Use { node: id, incarnation: Incarnation(random()?), was_moved: start.was_moved };
+        let directory = DataDirectory::open(&config.node.data_dir, by)?;
+        let peer = peer(&config, directory.incarnation());
+        if start.was_moved {
+            tracing::warn!(
+                "the operator says that the data directory was moved here, that its former place is \
+                 out of use for good, and that nothing was set back"
+            );
+        }
         let process = ProcessId(random()?);
         let gone = directory.succeed(process)?;
         let clock = Clock::Steady;
@@ -161,7 +179,7 @@ impl Node {
 
         let membership = Membership {
             node: id,
-            peer: peer(&config),
+            peer: peer.clone(),
             consensus: consensus.clone(),
             proposals: proposals.clone(),
             connector,
@@ -183,7 +201,7 @@ impl Node {
         };
         let founder = Founder {
             node: id,
-            peer: peer(&config),
+            peer,
             timings: config.timings,
             consensus: consensus.clone(),
             proposals: leader.proposals.clone(),
@@ -291,7 +309,14 @@ fn serve(
         servers::serve_engines(listeners.engines, licensing, health_service, stop)
     });
     if let Some(listener) = listeners.peers {
-        let raft = consensus.peer_service();
+        let joiner = membership.clone();
+        let raft = consensus.peer_service(
+            certificate,
+            Arc::new(move |cluster, generation| {
+                let joiner = joiner.clone();
+                Box::pin(async move { joiner.admitted(cluster, generation).await })
+            }),
+        );
         let (consensus, steward, desk) = (consensus.clone(), steward.clone(), desk.clone());
         let peers = PeerService { consensus, steward, desk };
         let (membership, leader) = (membership.clone(), leader.clone());
@@ -378,7 +403,7 @@ fn consensus_config(config: &NodeConfig) -> Config {
     }
 }
 
-fn peer(config: &NodeConfig) -> Peer {
+fn peer(config: &NodeConfig, incarnation: Incarnation) -> Peer {
     let address = config.peer_address();
-    Peer { address, site: config.node.site.clone(), name: config.node.name() }
+    Peer { address, site: config.node.site.clone(), name: config.node.name(), incarnation }
 }

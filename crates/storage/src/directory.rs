@@ -5,22 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use leasehold_core::id::{ClusterId, NodeId, ProcessId};
+use leasehold_core::id::{ClusterId, Generation, Incarnation, NodeId, ProcessId};
 
 use crate::error::{OpenError, StorageError};
 use crate::files;
 use crate::lock::DirectoryLock;
 use crate::log::LogStore;
 use crate::snapshots::SnapshotStore;
-use crate::stamp::Stamp;
+use crate::stamp::{Stamp, Standing};
 use crate::succession;
 
 /// Who wants to use a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// `None` if the node takes the cluster from its directory, or belongs to none yet.
-    pub cluster: Option<ClusterId>,
+pub struct Use {
     pub node: NodeId,
+    /// What a directory that is made now is called; drawn at random.
+    pub incarnation: Incarnation,
+    /// The operator's word that a directory under another lock file was moved here: where it comes
+    /// from nothing runs any more, and nothing of it was set back.
+    pub was_moved: bool,
 }
 
 /// A directory that this process alone uses, as the node that it was stamped for.
@@ -35,43 +38,100 @@ impl DataDirectory {
     /// Opens the directory, or creates and stamps it.
     ///
     /// # Errors
-    /// Another process uses it, it belongs to another node or cluster, or it can't be used.
-    pub fn open(path: &Path, identity: Identity) -> Result<Self, OpenError> {
+    /// Another process uses it, it is another node's or a copy, or it can't be used.
+    pub fn open(path: &Path, by: Use) -> Result<Self, OpenError> {
         create(path)?;
         let lock = Arc::new(DirectoryLock::acquire(path)?);
+        let held = lock
+            .lasting_identity()
+            .map_err(|source| OpenError::io(path, "looking at the lock", source))?;
         let stamp = match Stamp::read(path)? {
-            Some(stamp) => stamp,
-            None => stamp_new(path, identity)?,
+            Some(stamp) => taken_up(path, stamp, by, held)?,
+            None => stamp_new(path, by, held)?,
         };
-        if stamp.node != identity.node {
-            let (stamped, asked) = (stamp.node, identity.node);
-            return Err(OpenError::OtherNode { path: path.to_owned(), stamped, asked });
-        }
-        let mut directory = Self { path: path.to_owned(), stamp, lock };
-        if let Some(cluster) = identity.cluster {
-            directory.stamp_cluster(cluster)?;
-        }
-        Ok(directory)
+        Ok(Self { path: path.to_owned(), stamp, lock })
     }
 
-    /// Records the cluster that the node has founded or joined; once and for all.
+    /// Has the node found `cluster`, unless it founds another already: then that one.
     ///
     /// # Errors
-    /// The directory belongs to another cluster, or can't be written.
-    pub fn stamp_cluster(&mut self, cluster: ClusterId) -> Result<(), OpenError> {
-        match self.stamp.cluster {
-            Some(stamped) if stamped == cluster => Ok(()),
-            Some(stamped) => {
-                let path = self.path.clone();
-                Err(OpenError::OtherCluster { path, stamped, asked: cluster })
+    /// It joins a cluster or belongs to one, or the directory can't be written.
+    pub fn begin_founding(
+        &mut self,
+        cluster: ClusterId,
+        generation: Generation,
+    ) -> Result<(ClusterId, Generation), OpenError> {
+        match self.stamp.standing {
+            Standing::Fresh => {
+                self.stand(Standing::Founding { cluster, generation })?;
+                Ok((cluster, generation))
             }
-            None => {
-                let stamp = Stamp { cluster: Some(cluster), ..self.stamp };
-                stamp.write(&self.path)?;
-                self.stamp = stamp;
-                Ok(())
+            Standing::Founding { cluster, generation } => Ok((cluster, generation)),
+            Standing::Joining { .. } | Standing::Member { .. } => {
+                Err(self.stands("founding a cluster"))
             }
         }
+    }
+
+    /// Has the node join `cluster`: on the disk before anybody is asked.
+    ///
+    /// # Errors
+    /// It founds or joins another cluster or belongs to one, or the directory can't be written.
+    pub fn begin_joining(&mut self, cluster: ClusterId) -> Result<(), OpenError> {
+        match self.stamp.standing {
+            Standing::Fresh => self.stand(Standing::Joining { cluster }),
+            Standing::Joining { cluster: already } if already == cluster => Ok(()),
+            Standing::Founding { .. } | Standing::Joining { .. } | Standing::Member { .. } => {
+                Err(self.stands("joining a cluster"))
+            }
+        }
+    }
+
+    /// The cluster has refused the node for good: it is as if it had never asked.
+    ///
+    /// # Errors
+    /// The directory can't be written.
+    pub fn give_up_joining(&mut self) -> Result<(), OpenError> {
+        match self.stamp.standing {
+            Standing::Joining { .. } => self.stand(Standing::Fresh),
+            Standing::Fresh | Standing::Founding { .. } | Standing::Member { .. } => Ok(()),
+        }
+    }
+
+    /// The node is a member of the cluster that it founded or joined, once and for all.
+    ///
+    /// # Errors
+    /// It has nothing to do with that cluster, or the directory can't be written.
+    pub fn become_member(
+        &mut self,
+        cluster: ClusterId,
+        generation: Generation,
+    ) -> Result<(), OpenError> {
+        let member = Standing::Member { cluster, generation };
+        match self.stamp.standing {
+            standing if standing == member => Ok(()),
+            Standing::Joining { cluster: joined } if joined == cluster => self.stand(member),
+            Standing::Founding { cluster: founded, generation: drawn }
+                if (founded, drawn) == (cluster, generation) =>
+            {
+                self.stand(member)
+            }
+            Standing::Fresh
+            | Standing::Founding { .. }
+            | Standing::Joining { .. }
+            | Standing::Member { .. } => Err(self.stands("membership of another cluster")),
+        }
+    }
+
+    fn stand(&mut self, standing: Standing) -> Result<(), OpenError> {
+        let stamp = Stamp { standing, ..self.stamp.clone() };
+        stamp.write(&self.path)?;
+        self.stamp = stamp;
+        Ok(())
+    }
+
+    fn stands(&self, wanted: &'static str) -> OpenError {
+        OpenError::Stands { node: self.stamp.node, standing: self.stamp.standing, wanted }
     }
 
     #[must_use]
@@ -85,8 +145,13 @@ impl DataDirectory {
     }
 
     #[must_use]
-    pub fn cluster(&self) -> Option<ClusterId> {
-        self.stamp.cluster
+    pub fn incarnation(&self) -> Incarnation {
+        self.stamp.incarnation
+    }
+
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.stamp.standing
     }
 
     /// Records `process` as the one that uses the directory now. Returns the process that used it
@@ -130,11 +195,28 @@ fn create(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn stamp_new(path: &Path, identity: Identity) -> Result<Stamp, OpenError> {
+fn taken_up(path: &Path, stamp: Stamp, by: Use, held: String) -> Result<Stamp, OpenError> {
+    if stamp.node != by.node {
+        let (stamped, asked) = (stamp.node, by.node);
+        return Err(OpenError::OtherNode { path: path.to_owned(), stamped, asked });
+    }
+    if stamp.lock == held {
+        return Ok(stamp);
+    }
+    if !by.was_moved {
+        return Err(OpenError::Copied { path: path.to_owned() });
+    }
+    let stamp = Stamp { lock: held, ..stamp };
+    stamp.write(path)?;
+    Ok(stamp)
+}
+
+fn stamp_new(path: &Path, by: Use, held: String) -> Result<Stamp, OpenError> {
     if path.join("log").exists() || path.join("snapshots").exists() {
         return Err(OpenError::MissingStamp { path: path.to_owned() });
     }
-    let stamp = Stamp { node: identity.node, cluster: identity.cluster };
+    let Use { node, incarnation, .. } = by;
+    let stamp = Stamp { node, incarnation, lock: held, standing: Standing::Fresh };
     stamp.write(path)?;
     Ok(stamp)
 }
@@ -143,8 +225,12 @@ fn stamp_new(path: &Path, identity: Identity) -> Result<Stamp, OpenError> {
 mod tests {
     use super::*;
 
-    fn node(id: u64) -> Identity {
-        Identity { cluster: None, node: NodeId(id) }
+    const OURS: ClusterId = ClusterId([1; 16]);
+    const OTHER: ClusterId = ClusterId([2; 16]);
+    const GENERATION: Generation = Generation([3; 16]);
+
+    fn node(id: u64) -> Use {
+        Use { node: NodeId(id), incarnation: Incarnation([9; 16]), was_moved: false }
     }
 
     #[test]
@@ -166,23 +252,86 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_belongs_to_one_node_and_one_cluster() {
+    fn a_directory_belongs_to_one_node_and_keeps_its_incarnation() {
         let home = tempfile::tempdir().unwrap();
-        let (ours, other) = (ClusterId([1; 16]), ClusterId([2; 16]));
-        let mut directory = DataDirectory::open(home.path(), node(1)).unwrap();
-        assert_eq!(directory.cluster(), None);
-        directory.stamp_cluster(ours).unwrap();
-        directory.stamp_cluster(ours).unwrap();
-        let message = directory.stamp_cluster(other).unwrap_err().to_string();
-        assert!(message.contains(&ours.to_string()) && message.contains(&other.to_string()));
-        drop(directory);
-
+        drop(DataDirectory::open(home.path(), node(1)).unwrap());
         let message = DataDirectory::open(home.path(), node(2)).unwrap_err().to_string();
         assert!(message.contains("belongs to node 1, but this is node 2"), "{message}");
-        let asked = Identity { cluster: Some(other), node: NodeId(1) };
-        let error = DataDirectory::open(home.path(), asked).unwrap_err();
-        assert!(matches!(error, OpenError::OtherCluster { .. }), "{error}");
-        assert_eq!(DataDirectory::open(home.path(), node(1)).unwrap().cluster(), Some(ours));
+        let again = Use { incarnation: Incarnation([8; 16]), ..node(1) };
+        let directory = DataDirectory::open(home.path(), again).unwrap();
+        assert_eq!(directory.incarnation(), Incarnation([9; 16]));
+    }
+
+    /// It was stamped with the cluster that it asked to join, and `init` founded a second one
+    /// under the first one's id: the same entitlement was valid in both.
+    #[test]
+    fn a_directory_that_joins_or_has_joined_founds_no_cluster() {
+        let home = tempfile::tempdir().unwrap();
+        let mut directory = DataDirectory::open(home.path(), node(1)).unwrap();
+        directory.begin_joining(OURS).unwrap();
+        let message = directory.begin_founding(OTHER, GENERATION).unwrap_err().to_string();
+        assert!(message.contains(&format!("node 1 is joining cluster {OURS}")), "{message}");
+        directory.begin_joining(OTHER).unwrap_err();
+        drop(directory);
+
+        // On the disk, too.
+        let mut directory = DataDirectory::open(home.path(), node(1)).unwrap();
+        directory.begin_joining(OURS).unwrap();
+        directory.become_member(OURS, GENERATION).unwrap();
+        directory.become_member(OURS, GENERATION).unwrap();
+        directory.become_member(OTHER, GENERATION).unwrap_err();
+        directory.give_up_joining().unwrap();
+        let message = directory.begin_founding(OTHER, GENERATION).unwrap_err().to_string();
+        assert!(message.contains(&format!("belongs to cluster {OURS}")), "{message}");
+        directory.begin_joining(OURS).unwrap_err();
+    }
+
+    #[test]
+    fn a_refused_node_may_try_anew_and_an_interrupted_founding_goes_on_with_its_own_id() {
+        let home = tempfile::tempdir().unwrap();
+        let mut directory = DataDirectory::open(home.path(), node(1)).unwrap();
+        directory.begin_joining(OURS).unwrap();
+        directory.give_up_joining().unwrap();
+        assert_eq!(directory.standing(), Standing::Fresh);
+
+        let other = Generation([4; 16]);
+        assert_eq!(directory.begin_founding(OURS, GENERATION).unwrap(), (OURS, GENERATION));
+        drop(directory);
+        let mut directory = DataDirectory::open(home.path(), node(1)).unwrap();
+        assert_eq!(directory.begin_founding(OTHER, other).unwrap(), (OURS, GENERATION));
+        directory.begin_joining(OTHER).unwrap_err();
+        directory.become_member(OURS, other).unwrap_err();
+        directory.become_member(OURS, GENERATION).unwrap();
+    }
+
+    /// A copy has promised what the original did, and forgets what it promises from now on: in
+    /// Raft the two were one voter with two votes.
+    #[test]
+    fn a_copied_directory_is_refused_unless_it_was_moved_for_good() {
+        let (original, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut directory = DataDirectory::open(original.path(), node(1)).unwrap();
+        directory.begin_joining(OURS).unwrap();
+        for name in ["lock", "stamp"] {
+            fs::copy(original.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let error = DataDirectory::open(copy.path(), node(1)).unwrap_err();
+        assert!(matches!(error, OpenError::Copied { .. }), "{error}");
+        assert!(error.to_string().contains("serve --moved"), "{error}");
+
+        drop(directory);
+        let moved = DataDirectory::open(copy.path(), Use { was_moved: true, ..node(1) }).unwrap();
+        assert_eq!(moved.standing(), Standing::Joining { cluster: OURS });
+        drop(moved);
+        DataDirectory::open(copy.path(), node(1)).expect("that was said once and for all");
+
+        // The copy takes the original's place.
+        fs::remove_dir_all(original.path()).unwrap();
+        fs::create_dir(original.path()).unwrap();
+        for name in ["lock", "stamp"] {
+            fs::copy(copy.path().join(name), original.path().join(name)).unwrap();
+        }
+        let error = DataDirectory::open(original.path(), node(1)).unwrap_err();
+        assert!(matches!(error, OpenError::Copied { .. }), "{error}");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_core::id::NodeId;
+
+use crate::stamp::Standing;
 
 /// Why a data directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,15 +22,27 @@ pub enum OpenError {
     )]
     OtherNode { path: PathBuf, stamped: NodeId, asked: NodeId },
     #[error(
-        "data directory {path} belongs to cluster {stamped}, but this node is to serve cluster \
-         {asked}: use the directory of that cluster, or an empty one to join it as a new node"
+        "data directory {path} is a copy, or was restored: it was last used under another lock file. \
+         What it has promised and lent since the copy it does not know, so it must not run beside \
+         what it was copied from, nor after it. Have the node join as a new one, with a new id and an \
+         empty directory. Only if the node that this directory was moved from has stopped for good, \
+         and nothing was set back to an earlier state, start it once with `serve --moved`"
     )]
-    OtherCluster { path: PathBuf, stamped: ClusterId, asked: ClusterId },
+    Copied { path: PathBuf },
+    #[error(
+        "node {node} {} already: {wanted} takes an empty data directory", standing_text(*.standing)
+    )]
+    Stands { node: NodeId, standing: Standing, wanted: &'static str },
     #[error(
         "data directory {path} has format {found}, and this version reads formats up to {known}: \
          install the version of leasehold that wrote it, or a later one"
     )]
     NewerFormat { path: PathBuf, found: u32, known: u32 },
+    #[error(
+        "data directory {path} has format {found}, which this version does not read any more (it \
+         knows {known}): no release wrote it; begin with an empty directory"
+    )]
+    OlderFormat { path: PathBuf, found: u32, known: u32 },
     #[error(
         "the stamp of data directory {path} is damaged ({reason}): check the disk; if it is sound, \
          remove this node from the cluster and let it join again with a new id and an empty \
@@ -54,6 +68,15 @@ pub enum OpenError {
     Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+fn standing_text(standing: Standing) -> String {
+    match standing {
+        Standing::Fresh => "belongs to no cluster".to_owned(),
+        Standing::Founding { cluster, .. } => format!("is founding cluster {cluster}"),
+        Standing::Joining { cluster } => format!("is joining cluster {cluster}"),
+        Standing::Member { cluster, .. } => format!("belongs to cluster {cluster}"),
+    }
 }
 
 fn holder_text(holder: Option<u32>) -> String {

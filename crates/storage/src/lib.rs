@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <data directory>/lock           held by the running process
-//!                  stamp          format, node and cluster the directory belongs to
+//!                  stamp          format, whose the directory is, and where its node stands
 //!                  process        which process used the directory last
 //!                  log/           RocksDB: log entries, vote, committed (one write-ahead log)
 //!                  durable-tail   how far the log is known to be on disk
@@ -27,7 +27,8 @@ mod snapshots;
 mod stamp;
 mod succession;
 
-pub use directory::{DataDirectory, Identity};
+pub use directory::{DataDirectory, Use};
 pub use error::{OpenError, StorageError};
 pub use log::{Entry, LogStore, OnDurable, Purged};
 pub use snapshots::{Snapshot, SnapshotStore};
+pub use stamp::Standing;

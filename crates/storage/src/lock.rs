@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -45,6 +46,19 @@ impl DirectoryLock {
     pub(crate) fn identity(&self) -> std::io::Result<String> {
         let metadata = self.file.metadata()?;
         Ok(format!("{}:{}", metadata.dev(), metadata.ino()))
+    }
+
+    /// The same beyond a boot: inode and time of birth. A file system without times of birth says
+    /// the inode alone, which a copy that took the place of the original may have, too. The device's
+    /// number is left out: it may change with every boot.
+    pub(crate) fn lasting_identity(&self) -> std::io::Result<String> {
+        let metadata = self.file.metadata()?;
+        let born = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let born = born.map_or_else(
+            || "unknown".to_owned(),
+            |at| format!("{}.{:09}", at.as_secs(), at.subsec_nanos()),
+        );
+        Ok(format!("{} {born}", metadata.ino()))
     }
 }
 

@@ -145,15 +145,15 @@ fn load(path: &Path) -> Result<Snapshot, StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use leasehold_core::id::NodeId;
+    use leasehold_core::id::{Incarnation, NodeId};
 
     use super::*;
-    use crate::{DataDirectory, Identity};
+    use crate::{DataDirectory, Use};
 
     fn store() -> (tempfile::TempDir, SnapshotStore) {
         let home = tempfile::tempdir().unwrap();
-        let identity = Identity { cluster: None, node: NodeId(1) };
-        let directory = DataDirectory::open(home.path(), identity).unwrap();
+        let by = Use { node: NodeId(1), incarnation: Incarnation([1; 16]), was_moved: false };
+        let directory = DataDirectory::open(home.path(), by).unwrap();
         let store = directory.open_snapshots().unwrap();
         (home, store)
     }
@@ -210,8 +210,8 @@ mod tests {
         let left_over = home.path().join("snapshots/00000000000000000003.snapshot.tmp");
         fs::write(&left_over, b"half").unwrap();
         drop(store);
-        let identity = Identity { cluster: None, node: NodeId(1) };
-        let directory = DataDirectory::open(home.path(), identity).unwrap();
+        let by = Use { node: NodeId(1), incarnation: Incarnation([1; 16]), was_moved: false };
+        let directory = DataDirectory::open(home.path(), by).unwrap();
         assert_eq!(directory.open_snapshots().unwrap().newest(None).unwrap(), None);
         assert!(!left_over.exists());
     }

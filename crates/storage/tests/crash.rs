@@ -12,8 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use leasehold_core::id::NodeId;
-use leasehold_storage::{DataDirectory, Entry, Identity, LogStore, Purged};
+use leasehold_core::id::{Incarnation, NodeId};
+use leasehold_storage::{DataDirectory, Entry, LogStore, Purged, Use};
 
 const KILLS: usize = 100;
 const DIRECTORY: &str = "LEASEHOLD_CRASH_TEST_DIRECTORY";
@@ -107,8 +107,8 @@ fn verify(home: &Path, acknowledged: Option<u64>, kill: usize) {
 }
 
 fn open(path: &Path) -> LogStore {
-    let identity = Identity { cluster: None, node: NodeId(1) };
-    DataDirectory::open(path, identity).unwrap().open_log().unwrap()
+    let by = Use { node: NodeId(1), incarnation: Incarnation([1; 16]), was_moved: false };
+    DataDirectory::open(path, by).unwrap().open_log().unwrap()
 }
 
 /// An entry of 8 to 519 bytes, made from its index.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use leasehold_core::id::ClusterId;
+use leasehold_core::id::{ClusterId, NodeId};
 use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
 use leasehold_ports::free_address;
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ impl Cluster {
         let home = tempfile::Builder::new().prefix("leasehold-test-").tempdir();
         let home = home.expect("a temporary directory");
         let what = DevelopmentCertificates {
-            nodes: (1..=shape.ids).map(|id| format!("node-{id}")).collect(),
+            nodes: (1..=shape.ids).map(|id| (NodeId(id), format!("node-{id}"))).collect(),
             hosts: match shape.wires {
                 Wires::Direct | Wires::Mesh => Vec::new(),
                 Wires::Namespaces => (1..=shape.ids).map(|id| address(id).to_string()).collect(),

@@ -33,7 +33,7 @@ pub use engines::{Denials, Engines, Habits, Waits};
 pub use http::{get, metric};
 pub use layout::{Layout, Ports};
 pub use operator::vendor;
-pub use process::{NodeProcess, Refusal, exit, program, refuse};
+pub use process::{NodeProcess, Refusal, exit, program, program_command, refuse};
 pub use shape::{Shape, Wires};
 pub use verdict::{assert_clean, assert_none_lost, assert_not_over_issued};
 pub use wait::{outlive, pass, until, until_begun, until_running};

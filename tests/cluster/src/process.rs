@@ -54,12 +54,19 @@ pub fn program() -> PathBuf {
 /// # Panics
 /// If it does not end by itself.
 pub async fn refuse(config: &Path) -> Refusal {
-    let mut command = tokio::process::Command::new(program());
-    command.args(["serve", "--config"]).arg(config).stdin(Stdio::null()).kill_on_drop(true);
-    let ended = tokio::time::timeout(REFUSAL_DEADLINE, command.output()).await;
+    let mut command = program_command(config);
+    let ended = tokio::time::timeout(REFUSAL_DEADLINE, command.kill_on_drop(true).output()).await;
     let output = ended.expect("a node that can't start must end").expect("it can be run");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     Refusal { code: output.status.code(), stderr }
+}
+
+/// `leasehold serve`, to which more arguments may be added.
+#[must_use]
+pub fn program_command(config: &Path) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(program());
+    command.args(["serve", "--config"]).arg(config).stdin(Stdio::null());
+    command
 }
 
 impl NodeProcess {

@@ -114,7 +114,7 @@ pub(crate) struct PeerClient {
 impl PeerClient {
     fn open(&self) -> Result<(&Contact, RaftClient<Channel>, Header), RpcError> {
         let (contact, client) = self.client.as_ref().map_err(Unreachable::new)?;
-        let header = self.route.header(NodeId(self.target));
+        let header = self.route.header(NodeId(self.target), contact.peer().incarnation);
         let header = header
             .ok_or_else(|| Unreachable::from_string("this node belongs to no cluster yet"))?;
         Ok((contact, client.clone(), header))
@@ -152,7 +152,7 @@ impl PeerClient {
         answer: Timed,
     ) -> Result<A, RpcError> {
         let Ok(answer) = answer else {
-            let (id, target) = (self.route.node.0, self.target);
+            let (id, target) = (self.route.node().0, self.target);
             return Err(Timeout { action: kind, id, target, timeout: within }.into());
         };
         let response = answer.map_err(|status| rpc_error(&status))?.into_inner();
@@ -283,17 +283,16 @@ fn chunks(
 
 #[cfg(test)]
 mod tests {
-    use leasehold_core::id::ClusterId;
     use leasehold_proto::internal::v1::raft_server::{Raft, RaftServer};
     use openraft::entry::RaftEntry;
     use openraft::impls::leader_id_adv::LeaderId;
     use openraft::vote::RaftLeaderId;
     use tokio::net::TcpListener;
-    use tokio::sync::watch;
     use tokio_stream::wrappers::TcpListenerStream;
     use tonic::{Request, Streaming};
 
     use super::super::connect_plaintext;
+    use super::super::route::tests::member;
     use super::*;
     use crate::types::{Entry, LogId};
 
@@ -309,10 +308,8 @@ mod tests {
             .add_service(RaftServer::new(SlowPeer { sync: 4 * HEARTBEAT }))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(server);
-        let cluster = watch::Sender::new(Some(ClusterId([7; 16]))).subscribe();
-        let route = Route::new(NodeId(1), cluster);
         let majority = Majority::new(Duration::from_secs(1));
-        let mut network = Network::new(route, connect_plaintext(), majority);
+        let mut network = Network::new(member(1), connect_plaintext(), majority);
         let mut client = network.new_client(2, &peer).await;
 
         let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }.to_committed(), 1);

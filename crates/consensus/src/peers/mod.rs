@@ -19,9 +19,10 @@ use crate::types::{LogId, Membership, Peer, SnapshotMeta, Vote};
 
 pub(crate) use self::client::{Channels, Network};
 pub(crate) use self::majority::Majority;
-pub(crate) use self::route::Route;
-pub use self::server::RaftService;
+pub use self::route::{FORMAT, PeerCertificate};
+pub(crate) use self::route::{Own, Reached, Record, Route};
 pub(crate) use self::server::server;
+pub use self::server::{Admitted, Certified, RaftService};
 
 /// Makes the one long-lived channel to a peer. The node brings its own, with mutual TLS.
 pub type Connect =

@@ -1,26 +1,44 @@
 //! Taking peers' messages.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use leasehold_core::id::{ClusterId, Generation};
 use leasehold_proto::internal::v1::raft_server::{Raft as RaftRpc, RaftServer};
 use leasehold_proto::internal::v1::{Header, RaftRequest, RaftResponse, SnapshotChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use super::{Description, MESSAGE_BYTES_MAX, Route};
+use super::{Description, MESSAGE_BYTES_MAX, PeerCertificate, Reached, Route};
 use crate::codec;
 use crate::types::{Raft, Snapshot};
 
 /// A state of a million nodes and pools would fit; memory is not given to a stranger's number.
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
+/// Reads who a message's connection is from; `None` on plain text.
+pub type Certified = fn(&Extensions) -> Option<PeerCertificate>;
+
+/// Writes down that this node, which has asked to join, is a member from now on.
+pub type Admitted =
+    Arc<dyn Fn(ClusterId, Generation) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
 /// The service `leasehold.internal.v1.Raft` of one node.
 pub struct RaftService {
     route: Route,
     raft: Raft,
+    certified: Certified,
+    admitted: Admitted,
 }
 
-pub(crate) fn server(route: Route, raft: Raft) -> RaftServer<RaftService> {
-    RaftServer::new(RaftService { route, raft })
+pub(crate) fn server(
+    route: Route,
+    raft: Raft,
+    certified: Certified,
+    admitted: Admitted,
+) -> RaftServer<RaftService> {
+    RaftServer::new(RaftService { route, raft, certified, admitted })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
@@ -28,16 +46,36 @@ pub(crate) fn server(route: Route, raft: Raft) -> RaftServer<RaftService> {
 impl RaftService {
     #[allow(clippy::result_large_err)] // tonic's own error type.
     fn read<Q: DeserializeOwned>(&self, request: Request<RaftRequest>) -> Result<Q, Status> {
-        let request = request.into_inner();
-        self.route.check(request.header.as_ref())?;
-        count_received(request.header.as_ref(), request.payload.len());
-        decode(&request.payload)
+        let certificate = (self.certified)(request.extensions());
+        self.route.check(request.get_ref().header.as_ref(), certificate.as_ref())?;
+        read_checked(request)
     }
 
-    async fn collect(&self, mut chunks: Streaming<SnapshotChunk>) -> Result<Parts, Status> {
+    /// Entries come to a node that joins, too: by the first of them it hears that it was admitted.
+    /// That is on the disk before it takes any.
+    async fn read_entries<Q: DeserializeOwned>(
+        &self,
+        request: Request<RaftRequest>,
+    ) -> Result<Q, Status> {
+        let certificate = (self.certified)(request.extensions());
+        let header = request.get_ref().header.as_ref();
+        match self.route.check_entries(header, certificate.as_ref())? {
+            Reached::Member => {}
+            Reached::Joiner { cluster, generation } => {
+                (self.admitted)(cluster, generation).await.map_err(Status::unavailable)?;
+            }
+        }
+        read_checked(request)
+    }
+
+    async fn collect(
+        &self,
+        mut chunks: Streaming<SnapshotChunk>,
+        certificate: Option<PeerCertificate>,
+    ) -> Result<Parts, Status> {
         let first = chunks.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the snapshot has no chunk"))?;
-        self.route.check(first.header.as_ref())?;
+        self.route.check(first.header.as_ref(), certificate.as_ref())?;
         let description = decode(&first.description)?;
         let bytes = first.content_bytes;
         if bytes > SNAPSHOT_BYTES_MAX {
@@ -63,6 +101,13 @@ impl RaftService {
     }
 }
 
+#[allow(clippy::result_large_err)] // tonic's own error type.
+fn read_checked<Q: DeserializeOwned>(request: Request<RaftRequest>) -> Result<Q, Status> {
+    let request = request.into_inner();
+    count_received(request.header.as_ref(), request.payload.len());
+    decode(&request.payload)
+}
+
 /// By sender; only headers of this cluster's nodes get here, so that strangers make no time series.
 fn count_received(header: Option<&Header>, payload_bytes: usize) {
     let from = header.map_or(0, |header| header.from_node).to_string();
@@ -81,7 +126,7 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<RaftRequest>,
     ) -> Result<Response<RaftResponse>, Status> {
-        answer(self.raft.append_entries(self.read(request)?).await)
+        answer(self.raft.append_entries(self.read_entries(request).await?).await)
     }
 
     async fn vote(&self, request: Request<RaftRequest>) -> Result<Response<RaftResponse>, Status> {
@@ -99,7 +144,9 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<Streaming<SnapshotChunk>>,
     ) -> Result<Response<RaftResponse>, Status> {
-        let Parts { description, content } = self.collect(request.into_inner()).await?;
+        let certificate = (self.certified)(request.extensions());
+        let Parts { description, content } =
+            self.collect(request.into_inner(), certificate).await?;
         let (vote, meta) = description.into_parts();
         let snapshot = Snapshot { meta, snapshot: content };
         answer(self.raft.install_full_snapshot(vote, snapshot).await)

@@ -5,21 +5,25 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_clock::Clock;
-use leasehold_consensus::{Config, Consensus, Leadership, Peer, ProposeError, connect_plaintext};
-use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_consensus::{
+    Admitted, Config, Consensus, Leadership, Peer, ProposeError, connect_plaintext,
+};
+use leasehold_core::id::{ClusterId, Generation, Incarnation, NodeId};
 use leasehold_core::ledger::command::{Command, Founding, Outcome};
 use leasehold_core::time::Timings;
 use leasehold_ports::free_address;
-use leasehold_storage::{DataDirectory, Identity};
+use leasehold_storage::{DataDirectory, Standing, Use};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
+const GENERATION: Generation = Generation([8; 16]);
 /// Longer than anything that goes well takes, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -32,13 +36,19 @@ pub(crate) struct TestNode {
 impl TestNode {
     /// Starts a node in `home`; its peers reach it through `listener`.
     pub(crate) async fn start(config: Config, home: &Path, listener: TcpListener) -> Self {
-        let identity = Identity { cluster: Some(CLUSTER), node: config.node };
-        let directory = DataDirectory::open(home, identity).unwrap();
+        let incarnation = incarnation(config.node.0);
+        // One test sets a whole disk back, which changes no lock file where it really happens.
+        let by = Use { node: config.node, incarnation, was_moved: true };
+        let mut directory = DataDirectory::open(home, by).unwrap();
+        if directory.standing() == Standing::Fresh {
+            directory.begin_joining(CLUSTER).unwrap();
+            directory.become_member(CLUSTER, GENERATION).unwrap();
+        }
         let consensus =
             Consensus::start(config, &directory, Clock::Steady, connect_plaintext()).await.unwrap();
         let stop = CancellationToken::new();
         let server = tonic::transport::Server::builder()
-            .add_service(consensus.peer_service())
+            .add_service(consensus.peer_service(|_| None, nobody_joins()))
             .serve_with_incoming_shutdown(
                 TcpListenerStream::new(listener),
                 stop.clone().cancelled_owned(),
@@ -92,7 +102,17 @@ pub(crate) fn config(node: u64) -> Config {
 
 pub(crate) fn peer(node: u64, address: SocketAddr) -> Peer {
     let site = "east".parse().unwrap();
-    Peer { address: address.to_string(), site, name: format!("node-{node}") }
+    let (name, incarnation) = (format!("node-{node}"), incarnation(node));
+    Peer { address: address.to_string(), site, name, incarnation }
+}
+
+fn incarnation(node: u64) -> Incarnation {
+    Incarnation([u8::try_from(node).unwrap(); 16])
+}
+
+/// These nodes are members from the start.
+fn nobody_joins() -> Admitted {
+    Arc::new(|_, _| Box::pin(async { Err("no node joins here".to_owned()) }))
 }
 
 pub(crate) async fn listener() -> TcpListener {

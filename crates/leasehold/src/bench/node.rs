@@ -7,12 +7,12 @@ use leasehold_client::{Endpoint, Security};
 use leasehold_core::entitlement::{
     CONTACT_DAYS_MIN, Date, Entitlement, FORMAT, FeatureLine, LicenseSet, SetKind, SigningKey,
 };
-use leasehold_core::id::ClusterId;
-use leasehold_node::Node;
+use leasehold_core::id::{ClusterId, NodeId};
 use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
 use leasehold_node::config::NodeConfig;
 use leasehold_node::http::Telemetry;
 use leasehold_node::tls::{ListenerKind, TlsFiles, Transport};
+use leasehold_node::{Node, Start};
 use leasehold_ports::free_address;
 use leasehold_proto::v1;
 use tempfile::TempDir;
@@ -50,7 +50,7 @@ impl EmbeddedNode {
             .tempdir()
             .context("no temporary directory can be made")?;
         let certificates = DevelopmentCertificates {
-            nodes: vec!["node".to_owned()],
+            nodes: vec![(NodeId(1), "node".to_owned())],
             hosts: Vec::new(),
             validity: Validity::days(CERTIFICATE_DAYS),
         };
@@ -59,7 +59,7 @@ impl EmbeddedNode {
         // The recorder costs what it costs a node in production.
         let telemetry = Telemetry::install()?;
         let admin = config.admin.listen.to_string();
-        let node = Box::pin(Node::start(config.clone(), telemetry)).await?;
+        let node = Box::pin(Node::start(config.clone(), Start::default(), telemetry)).await?;
         let stop = CancellationToken::new();
         let running = tokio::spawn(node.run(stop.clone().cancelled_owned()));
         let started = Self { config, directory, tls, stop, running };

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
+use leasehold_core::id::NodeId;
 use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
 use serde::Serialize;
 
@@ -20,8 +22,8 @@ pub(super) struct DevOptions {
     /// Folder for the files; made if missing. Nothing is overwritten.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// A node's name; may be repeated.
-    #[arg(long, value_name = "NAME", required = true)]
+    /// A node's id and name; may be repeated. Without an id nodes are numbered from 1, in this order.
+    #[arg(long, value_name = "[ID=]NAME", required = true)]
     node: Vec<String>,
     /// A name or address at which nodes are reached, beside those of this machine's loopback; may
     /// be repeated.
@@ -41,17 +43,17 @@ struct Written {
 
 pub(super) fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
     let CertsCommand::Dev(options) = command;
+    let nodes = numbered(&options.node)?;
+    let names = nodes.iter().map(|(_, name)| name.clone());
+    let names: Vec<String> =
+        ["ca", "admin", "engine"].map(str::to_owned).into_iter().chain(names).collect();
     let what = DevelopmentCertificates {
-        nodes: options.node.clone(),
+        nodes,
         hosts: options.host.clone(),
         validity: Validity::days(options.days),
     };
     write_development_certificates(&options.out, &what).map_err(anyhow::Error::from)?;
-    let fixed = ["ca", "admin", "engine"].map(str::to_owned);
-    let written = Written {
-        directory: options.out.display().to_string(),
-        names: fixed.into_iter().chain(options.node.clone()).collect(),
-    };
+    let written = Written { directory: options.out.display().to_string(), names };
     output.print(&written, |written| {
         format!(
             "{}: {} (each NAME.pem and NAME-key.pem), good for {} days, not for production\n",
@@ -60,4 +62,19 @@ pub(super) fn run(command: &CertsCommand, output: Output) -> Result<(), Failure>
             options.days
         )
     })
+}
+
+/// The node that each certificate is for: peers believe no other.
+fn numbered(nodes: &[String]) -> Result<Vec<(NodeId, String)>, Failure> {
+    let number = |(position, node): (usize, &String)| match node.split_once('=') {
+        None => Ok((NodeId(position as u64 + 1), node.clone())),
+        Some((id, name)) => {
+            let id = id.parse().ok().filter(|id| *id > 0).map(NodeId);
+            let id = id.with_context(|| {
+                format!("--node {node}: expected the node's id before `=`, as in 3=east-1")
+            })?;
+            Ok((id, name.to_owned()))
+        }
+    };
+    nodes.iter().enumerate().map(number).collect::<anyhow::Result<_>>().map_err(Failure::from)
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use leasehold_node::config::{LogConfig, LogFormat, LogLevel, NodeConfig};
 use leasehold_node::http::Telemetry;
 use leasehold_node::tls::raise_open_files_limit;
-use leasehold_node::{Certificates, Node, RunError};
+use leasehold_node::{Certificates, Node, RunError, Start};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +20,10 @@ pub(super) struct ServeOptions {
     /// The node's configuration (TOML); deploy/node.example.toml explains every key.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Says that the data directory was moved here for good: what used it before has stopped for ever,
+    /// and nothing was set back to an earlier state. A copy beside its original lends units twice.
+    #[arg(long)]
+    moved: bool,
 }
 
 pub(super) async fn run(options: &ServeOptions) -> Result<(), Failure> {
@@ -31,8 +35,10 @@ pub(super) async fn run(options: &ServeOptions) -> Result<(), Failure> {
     if let Some(most) = raise_open_files_limit() {
         tracing::debug!(most, "open files");
     }
+    let start = Start { was_moved: options.moved };
     let telemetry = Telemetry::install().map_err(anyhow::Error::from)?;
-    let node = Box::pin(Node::start(config, telemetry)).await.context("the node can't start")?;
+    let node =
+        Box::pin(Node::start(config, start, telemetry)).await.context("the node can't start")?;
     tokio::spawn(reload_on(hang_up, node.certificates()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the node runs");
     match Box::pin(node.run(any_of(stop))).await {

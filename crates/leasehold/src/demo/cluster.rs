@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use leasehold_client::{Endpoint, Security};
 use leasehold_core::entitlement::SigningKey;
-use leasehold_core::id::ClusterId;
+use leasehold_core::id::{ClusterId, NodeId};
 use leasehold_node::certs::{DevelopmentCertificates, Validity, write_development_certificates};
 use leasehold_node::tls::TlsFiles;
 use leasehold_ports::free_address;
@@ -77,7 +77,8 @@ impl Cluster {
         let names: Vec<String> = sites.iter().map(|site| format!("{site}-1")).collect();
         let certificates = directory.path().join("certs");
         let validity = Validity::days(CERTIFICATE_DAYS);
-        let what = DevelopmentCertificates { nodes: names.clone(), hosts: Vec::new(), validity };
+        let nodes = (1..).map(NodeId).zip(names.iter().cloned()).collect();
+        let what = DevelopmentCertificates { nodes, hosts: Vec::new(), validity };
         write_development_certificates(&certificates, &what)?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).context("the system gives no random numbers")?;

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use leasehold_consensus::{Peer, ProposeError, Status as RaftStatus};
-use leasehold_core::id::NodeId;
+use leasehold_core::id::{Generation, NodeId};
 use leasehold_core::ledger::command::{Command, Outcome, Refusal};
 
 use super::{Change, Membership, MembershipError, not_now, of_propose, refused};
@@ -19,26 +19,44 @@ const LAG_MAX: u64 = 16;
 const CHANGE_DEADLINE: Duration = Duration::from_secs(8);
 
 impl Membership {
-    /// At the leader: admits a new node. Asked again by the same node, it completes what was begun.
+    /// At the leader: admits a new node. Asked again from the same data directory, it completes
+    /// what was begun, and gives the same answer.
     ///
     /// # Errors
-    /// The id was used before, or the log can't be written.
-    pub async fn admit(&self, node: NodeId, peer: Peer) -> Result<(), MembershipError> {
+    /// The id was used before, the address leads elsewhere, or the log can't be written.
+    pub async fn admit(&self, node: NodeId, peer: Peer) -> Result<Generation, MembershipError> {
         let _changing = self.changing.lock().await;
+        let Some((cluster, generation)) = self.consensus.standing().generation() else {
+            return Err(refused("this node belongs to no cluster yet"));
+        };
         let status = self.consensus.status();
-        if status.voters.contains_key(&node) || status.learners.contains_key(&node) {
-            return Err(refused(format!(
-                "node {node} is a member already: a node that lost its disk joins under a new id, \
-                 after `leasehold node remove {node}`"
-            )));
+        let member = status.voters.get(&node).or_else(|| status.learners.get(&node));
+        match member {
+            Some(member) if *member == peer => return Ok(generation),
+            Some(member) if member.incarnation == peer.incarnation => {
+                return Err(refused(format!(
+                    "node {node} was admitted as {} in site {} at {}, and asks with other values: \
+                     start it with those, or remove it and have it join under a new id",
+                    member.name, member.site, member.address
+                )));
+            }
+            Some(_) => {
+                return Err(refused(format!(
+                    "node {node} is a member already, with another data directory: a node that \
+                     lost its disk joins under a new id, after `leasehold node remove {node}`"
+                )));
+            }
+            None => {}
         }
+        self.call_back(cluster, node, &peer).await?;
         let (site, name) = (peer.site.clone(), peer.name.clone());
         let known = self.consensus.read(|replica| replica.ledger.node(node).cloned());
         let is_begun = known.is_some_and(|it| !it.removed && it.lease.is_none() && it.site == site);
         if !is_begun {
             self.commit(Command::Admit { node, site, name }).await?;
         }
-        in_time(self.consensus.add_learner(node, peer)).await
+        in_time(self.consensus.add_learner(node, peer)).await?;
+        Ok(generation)
     }
 
     /// At the leader: changes a member. A leader does not remove itself: it hands leadership over

@@ -3,10 +3,16 @@
 //! ```text
 //!  operator ─ join via M ─▶ new node ── Describe ──▶ M            which cluster, who leads
 //!           ─ add N at M ─▶ M ── Invite ──▶ new node N            the same, begun from this side
-//!                               │ stamps its directory
-//!                               └───── Join ──▶ leader: Admit in the ledger, learner in Raft
+//!                               │ writes down that it joins
+//!                               └───── Join ──▶ leader
+//!                               ◀── CallBack ──── is it the one that asks?
+//!                                                 Admit in the ledger, learner in Raft
+//!                               ◀──── answer ──── the generation: it is a member
 //!                                                 └─ promoted once it has caught up
 //! ```
+//!
+//! A definite refusal clears what was written down; after no answer the node goes on joining, and
+//! the leader's first entries tell it that it was admitted.
 //!
 //! The ledger remembers every id for ever: one whose disk was lost must not come back under its
 //! old id, since it may have promised a vote that it no longer remembers.
@@ -19,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_consensus::{Consensus, Peer, ProposeError};
-use leasehold_core::id::{ClusterId, NodeId};
+use leasehold_core::id::{ClusterId, Generation, NodeId};
 use leasehold_proto::internal::v1 as wire;
 use leasehold_proto::internal::v1::membership_client::MembershipClient;
 use leasehold_storage::DataDirectory;
@@ -67,10 +73,11 @@ pub enum MembershipError {
 }
 
 impl Membership {
-    /// Joins the cluster that the node at `via` belongs to.
+    /// Joins the cluster that the node at `via` belongs to. Asked again after no answer, it goes on;
+    /// a member of that cluster has nothing to do.
     ///
     /// # Errors
-    /// Nobody answers there, this node has data already, or the leader refuses it.
+    /// Nobody answers there, this node stands elsewhere already, or the leader refuses it.
     pub async fn join(&self, via: &str) -> Result<ClusterId, MembershipError> {
         let mut directory = self.directory.lock().await;
         if self.peer.address.is_empty() {
@@ -80,23 +87,113 @@ impl Membership {
         let cluster = <[u8; 16]>::try_from(&known.cluster_id[..]).map(ClusterId).map_err(|_| {
             refused(format!("the node at {via} belongs to no cluster yet: found one there first"))
         })?;
-        if directory.cluster().is_some_and(|own| own != cluster) {
-            return Err(refused("this node already belongs to another cluster"));
+        if directory.standing().generation().is_some_and(|(own, _)| own == cluster) {
+            return Ok(cluster);
         }
         if known.leader_address.is_empty() {
             return Err(not_now(format!("the node at {via} knows no leader")));
         }
-        directory.stamp_cluster(cluster).map_err(|error| refused(error.to_string()))?;
-        self.consensus.set_cluster(cluster);
+        // On the disk before the leader is asked: whatever it answers, this node founds no cluster
+        // and gives no vote until it knows.
+        directory.begin_joining(cluster).map_err(|error| refused(error.to_string()))?;
+        self.consensus.stand(directory.standing());
+        let asked = self.ask_to_join(cluster, &known.leader_address).await;
+        match asked {
+            Ok(generation) => {
+                directory
+                    .become_member(cluster, generation)
+                    .map_err(|it| not_now(it.to_string()))?;
+            }
+            Err(MembershipError::Refused { .. }) => {
+                directory.give_up_joining().map_err(|error| not_now(error.to_string()))?;
+            }
+            // It may have been admitted: the leader's entries will tell.
+            Err(MembershipError::NotNow { .. }) => {}
+        }
+        self.consensus.stand(directory.standing());
+        asked.map(|_| cluster)
+    }
+
+    async fn ask_to_join(
+        &self,
+        cluster: ClusterId,
+        leader: &str,
+    ) -> Result<Generation, MembershipError> {
         let request = wire::JoinRequest {
             cluster_id: cluster.0.to_vec().into(),
             node_id: self.node.0,
             site: self.peer.site.to_string(),
             name: self.peer.name.clone(),
             peer_address: self.peer.address.clone(),
+            incarnation: self.peer.incarnation.0.to_vec().into(),
         };
-        self.client(&known.leader_address).await?.join(request).await.map_err(|it| of(&it))?;
-        Ok(cluster)
+        let answered = self.client(leader).await?.join(request).await.map_err(|it| of(&it))?;
+        let generation = <[u8; 16]>::try_from(&answered.into_inner().generation[..]);
+        generation.map(Generation).map_err(|_| not_now("the leader's answer names no generation"))
+    }
+
+    /// The leader's first entries have told this node, which asked to join, that it is a member.
+    ///
+    /// # Errors
+    /// It stands elsewhere, or the directory can't be written.
+    pub(crate) async fn admitted(
+        &self,
+        cluster: ClusterId,
+        generation: Generation,
+    ) -> Result<(), String> {
+        let mut directory = self.directory.lock().await;
+        directory.become_member(cluster, generation).map_err(|error| error.to_string())?;
+        self.consensus.stand(directory.standing());
+        Ok(())
+    }
+
+    /// Whom the address of this node leads to, for a leader that calls back.
+    #[must_use]
+    pub fn identification(&self) -> wire::CallBackResponse {
+        wire::CallBackResponse {
+            node_id: self.node.0,
+            incarnation: self.peer.incarnation.0.to_vec().into(),
+            format: leasehold_consensus::FORMAT,
+        }
+    }
+
+    /// At the leader: the address must lead to the very node that asks, or it would be a learner for
+    /// ever, and its address in the log for good.
+    pub(super) async fn call_back(
+        &self,
+        cluster: ClusterId,
+        node: NodeId,
+        peer: &Peer,
+    ) -> Result<(), MembershipError> {
+        let address = &peer.address;
+        let unreachable = |reason: String| {
+            refused(format!(
+                "the peer_address {address} of node {node} does not lead back to it: {reason}"
+            ))
+        };
+        let mut client = match self.client(address).await {
+            Ok(client) => client,
+            Err(error) => return Err(unreachable(error.to_string())),
+        };
+        let request = wire::CallBackRequest { cluster_id: cluster.0.to_vec().into() };
+        let answered = client.call_back(request).await;
+        let at = answered.map_err(|status| unreachable(status.message().to_owned()))?.into_inner();
+        if at.node_id != node.0 {
+            return Err(unreachable(format!("node {} answers there", at.node_id)));
+        }
+        if at.incarnation != peer.incarnation.0[..] {
+            return Err(unreachable(
+                "a node of the same id with another data directory answers there".to_owned(),
+            ));
+        }
+        if at.format != leasehold_consensus::FORMAT {
+            return Err(unreachable(format!(
+                "it speaks format {}, this cluster {}: install the same version",
+                at.format,
+                leasehold_consensus::FORMAT
+            )));
+        }
+        Ok(())
     }
 
     /// Has the node whose peers listener is at `address` join this node's cluster.
@@ -107,7 +204,7 @@ impl Membership {
         if self.peer.address.is_empty() {
             return Err(refused("this node has no section [peers]: ask a node that has one"));
         }
-        if self.consensus.header(self.node).is_none() {
+        if self.consensus.standing().generation().is_none() {
             return Err(refused(
                 "this node belongs to no cluster yet: run `leasehold cluster init` first",
             ));
@@ -147,10 +244,10 @@ impl Membership {
             .as_ref()
             .map(|(node, peer)| (node.0, peer.address.clone()))
             .unwrap_or_default();
-        // The header says which cluster this node belongs to, stamped or joined.
-        let cluster_id = self.consensus.header(self.node).map(|header| header.cluster_id);
+        // One that joins can't tell whether it belongs there.
+        let member_of = self.consensus.standing().generation().map(|(cluster, _)| cluster);
         wire::DescribeResponse {
-            cluster_id: cluster_id.unwrap_or_default(),
+            cluster_id: member_of.map(|cluster| cluster.0.to_vec().into()).unwrap_or_default(),
             leader,
             leader_address,
             is_removed: has_left(&self.consensus, asker),

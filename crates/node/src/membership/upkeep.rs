@@ -98,10 +98,10 @@ impl Membership {
     async fn ask_whether_it_belongs(&self) {
         let status = self.consensus.status();
         let members = status.voters.iter().chain(&status.learners);
-        let Some(own) = self.consensus.header(self.node) else { return };
+        let Some((own, _)) = self.consensus.standing().generation() else { return };
         for (_, peer) in members.filter(|(node, _)| **node != self.node) {
             let Ok(known) = self.describe(&peer.address).await else { continue };
-            if known.is_removed && known.cluster_id == own.cluster_id {
+            if known.is_removed && known.cluster_id == own.0[..] {
                 self.expulsion.tell("this node was removed from the cluster while it was away");
                 return;
             }

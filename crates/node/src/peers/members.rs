@@ -1,14 +1,14 @@
 //! Membership, as other nodes ask for it.
 
-use leasehold_consensus::Peer;
-use leasehold_core::id::NodeId;
+use leasehold_consensus::{Peer, PeerCertificate};
+use leasehold_core::id::{Incarnation, NodeId};
 use leasehold_core::ledger::command::Command;
 use leasehold_proto::internal::v1 as wire;
 use leasehold_proto::internal::v1::change_request;
 use leasehold_proto::internal::v1::membership_server::Membership as MembershipRpc;
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
-use super::server::PeerService;
+use super::server::{PeerService, certificate};
 use super::{decode, encode};
 use crate::leader::LeaderRoute;
 use crate::membership::{Change, Membership, MembershipError};
@@ -44,6 +44,7 @@ impl MembershipRpc for MembershipService {
         &self,
         request: Request<wire::JoinRequest>,
     ) -> Result<Response<wire::JoinResponse>, Status> {
+        require_certificate_of(request.get_ref().node_id, request.extensions())?;
         let asked = request.into_inner();
         if asked.cluster_id != self.membership.description(NodeId(0)).cluster_id {
             return Err(Status::failed_precondition("this node belongs to another cluster"));
@@ -55,13 +56,25 @@ impl MembershipRpc for MembershipService {
             .site
             .parse()
             .map_err(|error| Status::invalid_argument(format!("site: {error}")))?;
-        let peer = Peer { address: asked.peer_address, site, name: asked.name };
-        self.membership
+        let incarnation = <[u8; 16]>::try_from(&asked.incarnation[..]).map(Incarnation);
+        let incarnation = incarnation.map_err(|_| {
+            Status::invalid_argument("incarnation: expected the 16 bytes of a data directory's id")
+        })?;
+        let peer = Peer { address: asked.peer_address, site, name: asked.name, incarnation };
+        let generation = self
+            .membership
             .admit(NodeId(asked.node_id), peer)
             .await
             .map_err(|error| status_of(&error))?;
         tracing::info!(node = asked.node_id, "a node has joined");
-        Ok(Response::new(wire::JoinResponse {}))
+        Ok(Response::new(wire::JoinResponse { generation: generation.0.to_vec().into() }))
+    }
+
+    async fn call_back(
+        &self,
+        _request: Request<wire::CallBackRequest>,
+    ) -> Result<Response<wire::CallBackResponse>, Status> {
+        Ok(Response::new(self.membership.identification()))
     }
 
     async fn change(
@@ -87,11 +100,52 @@ impl MembershipRpc for MembershipService {
         &self,
         request: Request<wire::ProposeRequest>,
     ) -> Result<Response<wire::ProposeResponse>, Status> {
-        self.peers.sender(request.get_ref().header.as_ref(), request.extensions())?;
+        let from = self.peers.sender(request.get_ref().header.as_ref(), request.extensions())?;
         let commands: Vec<Command> = decode(&request.get_ref().payload)?;
+        if let Some(command) = commands.iter().find(|command| !may_propose(from, command)) {
+            return Err(Status::permission_denied(format!(
+                "node {from} may not propose this for others: {command:?}"
+            )));
+        }
         let outcomes = self.leader.proposals.propose(commands).await;
         let outcomes = outcomes.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(wire::ProposeResponse { payload: encode(&outcomes)? }))
+    }
+}
+
+/// A member commits for itself, and passes on what its operator has installed. All else is the
+/// leader's own business: it decides by what it has seen.
+fn may_propose(from: NodeId, command: &Command) -> bool {
+    match command {
+        Command::InstallEntitlement { .. } => true,
+        Command::Close { node, .. } => *node == from,
+        Command::Found(_)
+        | Command::Admit { .. }
+        | Command::Open { .. }
+        | Command::Beat { .. }
+        | Command::Operate { .. }
+        | Command::Freeze { .. }
+        | Command::Fence { .. }
+        | Command::Lapse { .. }
+        | Command::Thaw { .. }
+        | Command::Remove { .. }
+        | Command::Day { .. }
+        | Command::Unfence { .. } => false,
+    }
+}
+
+/// A node that is no member yet has no header to be checked by.
+fn require_certificate_of(node: u64, extensions: &Extensions) -> Result<(), Status> {
+    match certificate(extensions) {
+        None => Ok(()),
+        Some(PeerCertificate { node: Some(certified), .. }) if certified.0 == node => Ok(()),
+        Some(PeerCertificate { node: Some(certified), .. }) => Err(Status::permission_denied(
+            format!("the certificate is that of node {certified}, and node {node} is to join"),
+        )),
+        Some(PeerCertificate { node: None, .. }) => Err(Status::permission_denied(format!(
+            "the certificate of node {node} names no node: issue it anew, with the URI \
+             leasehold://node/{node} among its alternative names"
+        ))),
     }
 }
 

@@ -17,6 +17,7 @@ pub use connect::{connect, endpoint};
 pub use members::MembershipService;
 pub(crate) use members::status_of;
 pub use server::PeerService;
+pub(crate) use server::certificate;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

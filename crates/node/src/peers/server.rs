@@ -1,7 +1,7 @@
 //! Calls from other nodes.
 
 use bytes::Bytes;
-use leasehold_consensus::Consensus;
+use leasehold_consensus::{Consensus, PeerCertificate};
 use leasehold_core::desk::message::{Operation, Report, Want};
 use leasehold_core::id::{Epoch, NodeId, PoolId};
 use leasehold_core::ledger::command::Action;
@@ -27,22 +27,14 @@ pub struct PeerService {
 
 impl PeerService {
     /// Checks that a message is from a member of this cluster for this node, and returns who sent
-    /// it: the certificate must be that node's, if it names one.
+    /// it.
     pub(super) fn sender(
         &self,
         header: Option<&wire::Header>,
         extensions: &Extensions,
     ) -> Result<NodeId, Status> {
-        self.consensus.check_header(header)?;
+        self.consensus.check_header(header, certificate(extensions).as_ref())?;
         let from = NodeId(header.map_or(0, |header| header.from_node));
-        let identity = extensions.get::<PeerInfo>().and_then(|peer| peer.identity.clone());
-        if let Some((_, certified)) = identity.and_then(|identity| identity.node)
-            && certified != from
-        {
-            return Err(Status::permission_denied(format!(
-                "the certificate is that of node {certified}, the message is from node {from}"
-            )));
-        }
         let standing =
             self.consensus.read(|replica| replica.ledger.node(from).map(|member| member.removed));
         match standing {
@@ -156,6 +148,12 @@ impl Desk for PeerService {
         let returning = self.desk.recall(pools).await.map_err(busy)?;
         Ok(Response::new(wire::RecallResponse { payload: encode(&returning)? }))
     }
+}
+
+/// What the certificate says of whoever is at the other end; `None` on plain text.
+pub(crate) fn certificate(extensions: &Extensions) -> Option<PeerCertificate> {
+    let identity = extensions.get::<PeerInfo>()?.identity.clone()?;
+    Some(PeerCertificate { node: identity.node, cluster: identity.cluster })
 }
 
 fn unknown() -> Status {

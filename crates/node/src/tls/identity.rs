@@ -2,7 +2,8 @@
 //!
 //! * `leasehold://role/<role>` or `leasehold://role/<role>/<name>`: the role `engine`, `admin` or
 //!   `peer`, and a name for logs.
-//! * `leasehold://cluster/<id>/node/<n>`: the node that the certificate was issued to.
+//! * `leasehold://node/<n>` or `leasehold://cluster/<id>/node/<n>`: the node that the certificate was
+//!   issued to, and the cluster, if it is for one alone. A peer's must name its node.
 //!
 //! Whatever else the SAN holds grants nothing, so that a later version may add to it. A
 //! certificate without a role may do nothing.
@@ -31,7 +32,9 @@ pub struct Identity {
     pub roles: BTreeSet<Role>,
     /// For logs only: nothing is granted to a name.
     pub name: Option<String>,
-    pub node: Option<(ClusterId, NodeId)>,
+    pub node: Option<NodeId>,
+    /// Not every authority knows it when it issues a certificate.
+    pub cluster: Option<ClusterId>,
 }
 
 /// A certificate whose SAN can't be read.
@@ -59,7 +62,13 @@ impl Role {
 impl Identity {
     #[must_use]
     pub fn new(role: Role, name: &str) -> Self {
-        Self { roles: BTreeSet::from([role]), name: Some(name.to_owned()), node: None }
+        Self { roles: BTreeSet::from([role]), name: Some(name.to_owned()), ..Self::default() }
+    }
+
+    /// A peer's, for the node `node`.
+    #[must_use]
+    pub fn of_node(node: NodeId, name: &str) -> Self {
+        Self { node: Some(node), ..Self::new(Role::Peer, name) }
     }
 
     /// Reads the SAN of a certificate, whose signature the caller has verified.
@@ -91,8 +100,12 @@ impl Identity {
         let roles = self.roles.iter();
         let mut uris: Vec<String> =
             roles.map(|role| format!("{SCHEME}role/{}{name}", role.as_str())).collect();
-        if let Some((cluster, node)) = self.node {
-            uris.push(format!("{SCHEME}cluster/{cluster}/node/{node}"));
+        match (self.cluster, self.node) {
+            (Some(cluster), Some(node)) => {
+                uris.push(format!("{SCHEME}cluster/{cluster}/node/{node}"));
+            }
+            (None, Some(node)) => uris.push(format!("{SCHEME}node/{node}")),
+            (Some(_) | None, None) => {}
         }
         uris
     }
@@ -108,8 +121,11 @@ impl Identity {
             }
             ["cluster", cluster, "node", node] => {
                 let (cluster, node) = (cluster.parse().ok(), node.parse().ok().map(NodeId));
-                self.node = self.node.or(cluster.zip(node));
+                if let (None, Some((cluster, node))) = (self.node, cluster.zip(node)) {
+                    (self.cluster, self.node) = (Some(cluster), Some(node));
+                }
             }
+            ["node", node] => self.node = self.node.or(node.parse().ok().map(NodeId)),
             _ => {}
         }
     }
@@ -141,11 +157,14 @@ mod tests {
     #[test]
     fn an_identity_is_read_back_from_its_uris() {
         let mut node = Identity::new(Role::Peer, "east-1");
-        node.node = Some((ClusterId([7; 16]), NodeId(3)));
+        (node.cluster, node.node) = (Some(ClusterId([7; 16])), Some(NodeId(3)));
         node.roles.insert(Role::Admin);
         let uris = node.uris();
         assert_eq!(of(&uris.iter().map(String::as_str).collect::<Vec<_>>()), node);
         assert_eq!(node.to_string(), "`east-1` (admin and peer)");
+        let node = Identity::of_node(NodeId(4), "east-2");
+        assert_eq!(of(&["leasehold://role/peer/east-2", "leasehold://node/4"]), node);
+        assert_eq!(node.uris(), ["leasehold://role/peer/east-2", "leasehold://node/4"]);
     }
 
     #[test]

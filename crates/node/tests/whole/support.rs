@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use leasehold_core::entitlement::{Entitlement, FeatureLine, LicenseSet, SetKind, SigningKey};
 use leasehold_core::id::ClusterId;
-use leasehold_node::Node;
 use leasehold_node::config::NodeConfig;
 use leasehold_node::http::Telemetry;
+use leasehold_node::{Node, Start};
 use leasehold_ports::free_address;
 use leasehold_proto::v1;
 use leasehold_proto::v1::admin_client::AdminClient;
@@ -43,7 +43,7 @@ pub(crate) async fn start(id: u64, data: &Path) -> Running {
          [http]\nlisten = \"{http}\"\n{plain}\n"
     );
     let config = NodeConfig::parse(&text, Path::new("")).unwrap();
-    let node = Node::start(config, telemetry).await.unwrap();
+    let node = Node::start(config, Start::default(), telemetry).await.unwrap();
     let (stop, stopped) = oneshot::channel();
     let node = tokio::spawn(async move {
         node.run(async {

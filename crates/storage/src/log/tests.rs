@@ -3,10 +3,10 @@
 use std::fs;
 use std::sync::mpsc;
 
-use leasehold_core::id::NodeId;
+use leasehold_core::id::{Incarnation, NodeId};
 
 use super::*;
-use crate::{DataDirectory, Identity};
+use crate::{DataDirectory, Use};
 
 #[test]
 fn what_was_written_can_be_read_at_once_and_after_a_restart() {
@@ -204,8 +204,9 @@ fn a_log_without_its_durable_tail_is_refused() {
 }
 
 fn open(path: &Path) -> Result<LogStore, StorageError> {
-    let identity = Identity { cluster: None, node: NodeId(1) };
-    DataDirectory::open(path, identity).unwrap().open_log()
+    // Copies stand for disks that were set back, which changes no lock file where it really happens.
+    let by = Use { node: NodeId(1), incarnation: Incarnation([1; 16]), was_moved: true };
+    DataDirectory::open(path, by).unwrap().open_log()
 }
 
 fn reopen(log: LogStore, path: &Path) -> LogStore {

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use leasehold_cluster_tests::{Cluster, Layout, Refusal, Shape, refuse};
+use leasehold_core::id::NodeId;
 use leasehold_node::certs::{Authority, Subject, Validity};
-use leasehold_node::tls::{Identity, Role};
+use leasehold_node::tls::Identity;
 
 /// The configuration of a node that would start.
 fn good() -> (Cluster, Layout) {
@@ -113,7 +114,7 @@ async fn certificates_that_are_unreadable_expired_or_of_another_authority_are_re
     for (case, validity, name) in
         [("another authority", Validity::days(1), "not issued by"), ("expired", past, "expired on")]
     {
-        let identity = Identity::new(Role::Peer, "node-1");
+        let identity = Identity::of_node(NodeId(1), "node-1");
         let hosts = vec!["127.0.0.1".to_owned()];
         let issued = issuer.issue(&Subject { identity, hosts, validity }).unwrap();
         std::fs::write(&certificate, issued.certificate).unwrap();

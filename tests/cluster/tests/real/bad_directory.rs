@@ -54,7 +54,7 @@ async fn a_directory_of_another_node_or_of_a_newer_version_is_refused_and_left_a
     assert_eq!(contents(&layout.data()), before);
     layout.write();
 
-    std::fs::write(layout.data().join("stamp"), stamp.replace("format 1", "format 7")).unwrap();
+    std::fs::write(layout.data().join("stamp"), stamp.replace("format 2", "format 7")).unwrap();
     let before = contents(&layout.data());
     let refusal = refuse(&layout.config()).await;
     assert_refused(&refusal, &[&data, "has format 7", "install the version"]);

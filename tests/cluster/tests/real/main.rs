@@ -9,6 +9,7 @@ mod bad_request;
 mod chaos;
 mod connections;
 mod dead_node;
+mod identity;
 mod many_calls;
 mod members;
 mod one_node;

@@ -9,8 +9,9 @@ use leasehold_clock::Clock;
 use leasehold_cluster_tests::{
     Cluster, Engines, Habits, Shape, assert_clean, metric, outlive, until, until_running,
 };
+use leasehold_core::id::NodeId;
 use leasehold_node::certs::{Authority, Subject, Validity};
-use leasehold_node::tls::{Identity, Role};
+use leasehold_node::tls::Identity;
 use leasehold_proto::v1;
 use leasehold_proto::v1::licensing_client::LicensingClient;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
@@ -109,7 +110,7 @@ fn add_to_trusted(cluster: &Cluster, authority: &str) {
 fn write_certificate(cluster: &Cluster, id: u64, authority: &Authority) {
     let name = format!("node-{id}");
     let subject = Subject {
-        identity: Identity::new(Role::Peer, &name),
+        identity: Identity::of_node(NodeId(id), &name),
         hosts: vec!["127.0.0.1".to_owned()],
         validity: Validity::days(30),
     };

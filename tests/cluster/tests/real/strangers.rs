@@ -129,7 +129,10 @@ async fn a_node_of_another_cluster_and_one_with_a_used_id_change_nothing() {
         cluster_id: vec![9; 16].into(),
         from_node: 4,
         to_node: leader,
-        format: 1,
+        format: 2,
+        generation: vec![9; 16].into(),
+        from_incarnation: vec![9; 16].into(),
+        to_incarnation: vec![9; 16].into(),
     };
     for _ in 0..3 {
         let request =
