@@ -19,3 +19,4 @@ pub mod limits;
 pub mod receipt;
 pub mod steward;
 pub mod time;
+pub mod units;

@@ -92,7 +92,7 @@ pub(crate) fn config(node: u64) -> Config {
 
 pub(crate) fn peer(node: u64, address: SocketAddr) -> Peer {
     let site = "east".parse().unwrap();
-    Peer { address: address.to_string(), site, name: format!("node-{node}") }
+    Peer { address: address.to_string(), site, name: format!("node-{node}").parse().unwrap() }
 }
 
 pub(crate) async fn listener() -> TcpListener {
@@ -110,7 +110,7 @@ pub(crate) fn found() -> Command {
 
 pub(crate) fn admit(node: u64) -> Command {
     let site = "east".parse().unwrap();
-    Command::Admit { node: NodeId(node), site, name: format!("node-{node}") }
+    Command::Admit { node: NodeId(node), site, name: format!("node-{node}").parse().unwrap() }
 }
 
 pub(crate) struct Home {

@@ -12,6 +12,7 @@ use super::till::headroom;
 use crate::id::FeatureId;
 use crate::ledger::command::Action;
 use crate::time::{Moment, Now};
+use crate::units::Units;
 
 /// Headroom is filled up no more often than this.
 pub(super) const SPARE_ASK_MS: u64 = 250;
@@ -82,9 +83,11 @@ impl Desk {
             };
             let asked = recalled.get(&pool).copied().unwrap_or(0).min(free);
             let cut = if self.overdrawn.contains(&pool) { free } else { 0 };
-            let units = idle.max(asked).max(cut);
-            if units > 0 {
-                till.returning = units;
+            let returning = idle.max(asked).max(cut);
+            // No till has more than it was allotted.
+            let units = Units::new(returning).unwrap_or_default();
+            if !units.is_zero() {
+                till.returning = returning;
                 actions.push(Action::Return { allotment: till.allotment, units });
             }
         }

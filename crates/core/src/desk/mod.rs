@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::id::{CheckoutId, Epoch, FeatureId, NodeId, PoolId, SiteName};
 use crate::ledger::Catalog;
 use crate::ledger::command::{Action, Command};
-use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
+use crate::receipt::{Receipt, ReceiptKey, ReceiptLine, ReceiptLines};
 use crate::time::{Moment, Now, Timings};
 use book::Book;
 use claims::Claim;
@@ -264,13 +264,13 @@ impl Desk {
         renewed + self.timings().stretch(self.timings().checkout_ttl_ms) + 1
     }
 
-    fn receipt(&self, checkout: CheckoutId, issued: Moment, lines: &[ReceiptLine]) -> Vec<u8> {
+    fn receipt(&self, checkout: CheckoutId, issued: Moment, lines: &ReceiptLines) -> Vec<u8> {
         let receipt = Receipt {
             checkout,
             node: self.config.node,
             epoch: self.tenure.epoch().unwrap_or_default(),
             issued_ms: issued.0,
-            lines: lines.to_vec(),
+            lines: lines.clone(),
         };
         receipt.seal(&self.receipt_key)
     }

@@ -32,7 +32,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::entitlement::Date;
-use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, PoolId, ProcessId, SiteName};
+use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, NodeName, PoolId, ProcessId, SiteName};
+use crate::limits::TRUSTED_KEYS_MAX;
+use crate::units::Units;
 use command::{ActionOutcome, Command, Founding, Outcome, Refusal};
 use event::{Event, EventKind};
 pub use invariant::{Violation, check_transition};
@@ -66,7 +68,7 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub site: SiteName,
-    pub name: String,
+    pub name: NodeName,
     pub removed: bool,
     pub lease: Option<Lease>,
     /// An operator keeps it from opening leases.
@@ -93,7 +95,7 @@ pub struct Allotment {
     pub node: NodeId,
     pub epoch: Epoch,
     pub pool: PoolId,
-    pub units: u64,
+    pub units: Units,
     pub state: AllotmentState,
     /// Set when the units belong to one checkout that was reclaimed or handed over.
     pub bound: Option<Bound>,
@@ -171,6 +173,9 @@ impl Ledger {
         if let Some(existing) = &self.founding {
             return Err(Refusal::AlreadyFounded { cluster: existing.cluster });
         }
+        if founding.trusted_keys.len() > TRUSTED_KEYS_MAX {
+            return Err(Refusal::TooManyKeys { most: TRUSTED_KEYS_MAX });
+        }
         founding
             .timings
             .validate()
@@ -181,14 +186,19 @@ impl Ledger {
         Ok(Outcome::Done)
     }
 
-    fn admit(&mut self, node: NodeId, site: &SiteName, name: &str) -> Result<Outcome, Refusal> {
+    fn admit(
+        &mut self,
+        node: NodeId,
+        site: &SiteName,
+        name: &NodeName,
+    ) -> Result<Outcome, Refusal> {
         if let Some(existing) = self.nodes.get(&node) {
             if existing.removed {
                 return Err(Refusal::RemovedNode { node });
             }
             return Err(Refusal::NodeExists { node, site: existing.site.clone() });
         }
-        let (site_of_node, name) = (site.clone(), name.to_owned());
+        let (site_of_node, name) = (site.clone(), name.clone());
         let admitted =
             Node { site: site_of_node, name, removed: false, lease: None, fenced: false };
         self.nodes.insert(node, admitted);

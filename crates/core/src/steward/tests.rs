@@ -323,7 +323,7 @@ fn need_comes_before_headroom_and_headroom_is_shared() {
         let mut stage = Stage::new(10);
         stage.operate(1, 1, need, spare);
         stage.commit_all();
-        assert_eq!(stage.replica.ledger.totals()[&FIRST].live, drawn, "{need} and {spare}");
+        assert_eq!(stage.replica.ledger.totals()[&FIRST].live.get(), drawn, "{need} and {spare}");
     }
 }
 
@@ -334,7 +334,7 @@ fn a_home_pool_is_drawn_from_before_a_floating_one() {
     stage.operate(1, 1, 6, 0);
     stage.commit_all();
     let totals = stage.replica.ledger.totals();
-    assert_eq!((totals[&FIRST].live, totals[&SECOND].live), (2, 4));
+    assert_eq!((totals[&FIRST].live.get(), totals[&SECOND].live.get()), (2, 4));
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn units_of_a_lease_that_has_ended_are_in_use_until_they_thaw() {
     stage.report(3, 0);
     freeze(&mut stage.replica.ledger, 2);
     let totals = stage.replica.ledger.totals()[&FIRST];
-    assert_eq!((totals.live, totals.frozen), (4, 6));
+    assert_eq!((totals.live.get(), totals.frozen.get()), (4, 6));
     assert_eq!(stage.supply(1, 2), Supply::Exhausted { in_use: 10, entitled: 10 });
 
     // The node is back: what its former process said is not what this one has free.

@@ -5,6 +5,7 @@ use crate::desk::message::{Answer, Effect, HandOver, Reason};
 use crate::id::Epoch;
 use crate::ledger::tests::fixture::*;
 use crate::time::{Moment, Now};
+use crate::units::Units;
 
 #[test]
 fn a_desk_lends_until_its_lease_runs_out_and_not_a_moment_longer() {
@@ -272,7 +273,7 @@ fn one_that_is_held_by_a_live_node_is_asked_for_and_covered_if_it_does_not_come(
         let mut bench = Bench::open(sets());
         let allotment = bench.draw_at(2, FIRST, 2);
         let epoch = newest_epoch(&bench.replica.ledger, 2);
-        let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: 2 };
+        let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: Units::from(2) };
         let receipt = receipt_of(2, epoch, 1, &[line]);
         let ticket = bench.renew(&receipt, 10_000);
         let checkout = read(&receipt).checkout;
@@ -294,7 +295,7 @@ fn a_checkout_that_has_ended_at_its_node_is_expired() {
     let mut bench = Bench::open(sets());
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
-    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: 2 };
+    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: Units::from(2) };
     let receipt = receipt_of(2, epoch, 1, &[line]);
     let ticket = bench.renew(&receipt, 0);
     bench.answer_hand_over(read(&receipt).checkout, Some(HandOver::Ended));
@@ -306,7 +307,7 @@ fn a_claim_that_nobody_answers_is_told_to_ask_again_in_time() {
     let mut bench = Bench::open(sets());
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
-    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: 2 };
+    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: Units::from(2) };
     let ticket = bench.renew(&receipt_of(2, epoch, 1, &[line]), 0);
     let asked_at = bench.now().steady;
     bench.pass(999);
@@ -334,7 +335,7 @@ fn a_check_in_during_a_claim_ends_the_checkout_when_it_arrives() {
     bench.pass(1_100);
     assert_eq!(bench.desk.status().running, 0);
     let total = bench.replica.ledger.totals()[&FIRST];
-    assert_eq!(total.live, 0, "it returned to where it was taken from: {total:?}");
+    assert_eq!(total.live, Units::ZERO, "it returned to where it was taken from: {total:?}");
 }
 
 #[test]
@@ -343,7 +344,7 @@ fn a_check_in_of_another_nodes_checkout_is_passed_on_once() {
     let line = crate::receipt::ReceiptLine {
         pool: FIRST,
         allotment: crate::id::AllotmentId(77),
-        units: 1,
+        units: Units::ONE,
     };
     let receipt = receipt_of(2, Epoch(50), 1, &[line]);
     let ticket = bench.checkin(&receipt);

@@ -50,14 +50,14 @@ pub(super) fn pools(ledger: &Ledger, report: &Report) {
         };
         let set = |state, units| gauge!("leasehold_pool_units", &labels(state)).set(units);
         let PoolTotals { entitled, reserve, live, frozen } = total;
-        set("entitled", approximate(entitled));
+        set("entitled", approximate(entitled.get()));
         #[expect(
             clippy::cast_precision_loss,
             reason = "a gauge is a float; units are far below 2^53"
         )]
         set("reserve", reserve as f64);
-        set("lent", approximate(live));
-        set("frozen", approximate(frozen));
+        set("lent", approximate(live.get()));
+        set("frozen", approximate(frozen.get()));
         let PoolUse { in_use, free } = report.pools.get(id).copied().unwrap_or_default();
         let set = |state, units| gauge!("leasehold_node_pool_units", &labels(state)).set(units);
         set("in_use", approximate(in_use));
