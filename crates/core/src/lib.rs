@@ -13,6 +13,8 @@
 
 pub mod desk;
 pub mod entitlement;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod ledger;
 pub mod limits;

@@ -45,6 +45,9 @@ impl Ledger {
                 return Err(Violation::MoveWentBack { allotment: *from });
             }
         }
+        if let Some((_, lease)) = self.leases().find(|(_, it)| it.epoch.0 > self.last_number) {
+            return Err(Violation::NumberReused { number: lease.epoch.0 });
+        }
         for (id, allotment) in &self.allotments {
             if allotment.state == AllotmentState::Live && !self.is_leased(allotment) {
                 return Err(Violation::LiveWithoutLease { allotment: *id });

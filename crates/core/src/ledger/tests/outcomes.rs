@@ -192,22 +192,28 @@ fn a_close_that_says_it_uses_more_than_anything_keeps_all_of_its_allotment_and_n
 /// What another node sends as a ledger may be anything.
 #[test]
 fn a_ledger_that_no_commands_could_have_made_is_told_from_one_that_they_could() {
+    type Change<'a> = &'a dyn Fn(&mut Ledger);
     let mut ledger = pair();
     let allotment = drawn(&mut ledger, 1, FIRST, 7);
     assert_eq!(ledger.check(), Ok(()));
-    let broken = |change: &dyn Fn(&mut Ledger)| {
+    let broken = |change: Change<'_>| {
         let mut ledger = ledger.clone();
         change(&mut ledger);
         ledger.check().unwrap_err().to_string()
     };
     let most = u64::MAX;
-    let rows: [(&str, &dyn Fn(&mut Ledger)); 7] = [
+    let rows: [(&str, Change<'_>); 8] = [
         ("version is 1844", &|it| it.version = most),
         ("last_number is 1844", &|it| it.last_number = most),
         ("catalog_version is 1844", &|it| it.catalog_version = most),
         ("event number is 1844", &|it| it.events.back_mut().unwrap().number = most),
         ("operation is 1844", &|it| {
             it.nodes.get_mut(&NodeId(1)).unwrap().lease.as_mut().unwrap().operation = most;
+        }),
+        ("the number 900 was given twice", &|it| {
+            it.nodes.get_mut(&NodeId(1)).unwrap().lease.as_mut().unwrap().epoch = Epoch(900);
+            it.allotments.clear();
+            it.pools.get_mut(&FIRST).unwrap().reserve = 10;
         }),
         ("said to be in an older one", &|it| {
             it.moved.insert((allotment, checkout(1)), allotment);
