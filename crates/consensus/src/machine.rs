@@ -153,7 +153,7 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
         let _under_way = InstallUnderWay::begin();
         let ledger: Ledger = codec::decode(&data, "the ledger of a snapshot")?;
         // Before it replaces anything: `apply` counts on what holds in every ledger.
-        ledger.check().map_err(|broken| {
+        ledger.check_foreign().map_err(|broken| {
             codec::invalid(format!("a snapshot holds no ledger that there can be: {broken}"))
         })?;
         // On disk first: openraft purges the log up to the snapshot.

@@ -91,6 +91,10 @@ bytes16! {
     CheckoutId
 }
 bytes16! {
+    /// All that a ledger was told and has answered: equal at all replicas of one version.
+    Digest
+}
+bytes16! {
     /// An engine's name for one checkout request; a repeat gets the same answer.
     RequestId
 }

@@ -146,7 +146,7 @@ impl LeaseModel {
     }
 
     fn apply_beat(&self, state: &mut State, node: Node, epoch: Epoch, seq: u64) {
-        let beats = vec![Beat { node: node_id(node), epoch, seq }];
+        let beats = vec![Beat { node: node_id(node), epoch, seq, applied: None }];
         let outcome = self.commit(state, &Command::Beat { beats, wall_ms: WALL_MS });
         self.seen.count(Transition::BeatApplied);
         if outcome == Outcome::Beaten(vec![true]) {

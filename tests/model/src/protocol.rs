@@ -115,7 +115,7 @@ impl LeaseModel {
     fn first_desk(&self, replica: &mut Replica, node: Node) -> Desk {
         let id = node_id(node);
         let epoch = replica.ledger.view(id).newest_epoch;
-        let beats = vec![Beat { node: id, epoch, seq: 1 }];
+        let beats = vec![Beat { node: id, epoch, seq: 1, applied: None }];
         let units = self.bounds.drawn[node];
         let actions =
             vec![LedgerAction::Draw { pool: POOL, units: Units::new(units).unwrap_or_default() }];

@@ -303,7 +303,7 @@ impl Desk {
     pub fn handle_hand_over(&mut self, now: Now, shown: &[u8], to: NodeId, ticket: Ticket) {
         let answer = match self.open_receipt(shown) {
             // Nor can one whose lease ran out: others may have moved the checkout.
-            Ok(_) if self.not_lending(now).is_some() => Some(HandOver::NotNow),
+            Ok(_) if self.without_lease(now).is_some() => Some(HandOver::NotNow),
             Ok(receipt) => self.start_hand_over(&receipt, to, ticket),
             // A desk that has no catalog yet can't tell.
             Err(Reason::NotReady) => Some(HandOver::NotNow),

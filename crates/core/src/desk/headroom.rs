@@ -70,7 +70,8 @@ impl Desk {
         let mut actions = Vec::new();
         for (pool, till) in self.tills.iter_mut() {
             let free = till.free();
-            let stock = self.directory.open_feature_of(pool).and_then(|it| stocks.get_mut(it));
+            let feature = self.directory.open_feature_of(pool).filter(|_| !self.is_diverged);
+            let stock = feature.and_then(|it| stocks.get_mut(it));
             let idle = match stock {
                 _ if !is_due => 0,
                 None => free,
@@ -97,6 +98,9 @@ impl Desk {
     /// Fills up headroom before it is needed: a call then never waits for the leader.
     pub(super) fn spare_wants(&mut self, now: Now) -> Vec<Want> {
         let mut wants = Vec::new();
+        if self.is_diverged {
+            return wants;
+        }
         for (feature, stock) in self.stocks(now.steady) {
             let is_low = stock.used > 0 && stock.free < stock.headroom.div_ceil(2);
             if !is_low || wants.len() == WANTS_MAX {

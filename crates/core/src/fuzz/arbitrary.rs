@@ -6,12 +6,14 @@ use proptest::prelude::*;
 
 use crate::desk::message::{HandOver, Operated, Operation, PoolUse, Report, Supply, Want};
 use crate::entitlement::{Date, LicenseSet};
-use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, FeatureId, NodeId, PoolId, ProcessId};
+use crate::id::{
+    AllotmentId, CheckoutId, ClusterId, Digest, Epoch, FeatureId, NodeId, PoolId, ProcessId,
+};
 use crate::ledger::command::{
     Action, ActionOutcome, ActionRefusal, Beat, Command, Founding, LoanLine, Outcome, Refusal,
 };
 use crate::ledger::tests::fixture;
-use crate::ledger::{Held, NodeView};
+use crate::ledger::{Checkpoint, Held, NodeView};
 use crate::limits::{COUNT_MAX, UNITS_PER_POOL_MAX};
 use crate::time::Timings;
 use crate::units::Units;
@@ -123,7 +125,10 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
 
 pub(super) fn command() -> impl Strategy<Value = Command> {
     let allotments = || vec(allotment(), 0..6);
-    let beat = (node(), epoch(), number()).prop_map(|(node, epoch, seq)| Beat { node, epoch, seq });
+    let applied = (number(), any::<u8>())
+        .prop_map(|(version, byte)| Checkpoint { version, digest: Digest([byte; 16]) });
+    let beat = (node(), epoch(), number(), option::of(applied))
+        .prop_map(|(node, epoch, seq, applied)| Beat { node, epoch, seq, applied });
     prop_oneof![
         1 => timings().prop_map(|timings| Command::Found(Founding {
             timings,

@@ -39,6 +39,7 @@ enum Step {
     Pass { ms: u64, wall_ms: i64 },
     Drain,
     Retire,
+    Diverged,
 }
 
 /// A receipt as somebody shows it.
@@ -98,8 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (shown(), number()).prop_map(|(shown, ms)| Step::Overrun(shown, ms)),
         1 => vec((pool(), number()), 0..3).prop_map(Step::Recall),
         6 => (ms, wall_ms).prop_map(|(ms, wall_ms)| Step::Pass { ms, wall_ms }),
-        1 => prop::bool::weighted(0.2)
-            .prop_map(|is_end| if is_end { Step::Retire } else { Step::Drain }),
+        1 => prop::sample::select(vec![Step::Drain, Step::Drain, Step::Retire, Step::Diverged]),
     ]
 }
 
@@ -231,7 +231,8 @@ impl Run {
             | Step::Recall(_)
             | Step::Pass { .. }
             | Step::Drain
-            | Step::Retire) => self.ask(asked),
+            | Step::Retire
+            | Step::Diverged) => self.ask(asked),
         }
     }
 
@@ -282,6 +283,7 @@ impl Run {
                 self.desk.on_tick(self.now);
             }
             Step::Drain => self.desk.drain(now),
+            Step::Diverged => self.desk.on_diverged(now),
             Step::Retire => {
                 self.desk.retire(now);
             }

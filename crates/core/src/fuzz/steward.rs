@@ -95,7 +95,7 @@ fn take(
         }
         Step::Beat { node, epoch, seq, heard, report } => {
             let epoch = epoch.unwrap_or(replica.ledger.view(node).newest_epoch);
-            let request = BeatRequest { node, epoch, seq, heard, report };
+            let request = BeatRequest { node, epoch, seq, heard, applied: None, report };
             steward.handle_beat(*now, replica, request, ticket);
         }
         Step::Operate(node, mut operation, is_steered) => {

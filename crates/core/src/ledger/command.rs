@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Checkpoint;
 use crate::entitlement::Date;
 use crate::id::SiteName;
 use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, NodeName, PoolId, ProcessId};
@@ -64,6 +65,8 @@ pub struct Beat {
     pub node: NodeId,
     pub epoch: Epoch,
     pub seq: u64,
+    /// What the sender's replica had come to, to be compared. Enters no decision of the ledger.
+    pub applied: Option<Checkpoint>,
 }
 
 /// One step of an operation; the steps of one operation are applied in order.

@@ -15,7 +15,9 @@
 //!                            Reclaim: one checkout's units, bound to it
 //! ```
 
+mod agreement;
 pub mod command;
+mod digest;
 pub mod event;
 mod invariant;
 mod lease;
@@ -32,10 +34,14 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::entitlement::Date;
-use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, NodeName, PoolId, ProcessId, SiteName};
+use crate::id::{
+    AllotmentId, CheckoutId, Digest, Epoch, NodeId, NodeName, PoolId, ProcessId, SiteName,
+};
 use crate::limits::TRUSTED_KEYS_MAX;
 use crate::units::Units;
+pub use agreement::{Agreement, Divergence};
 use command::{ActionOutcome, Command, Founding, Outcome, Refusal};
+pub use digest::Checkpoint;
 use event::{Event, EventKind};
 pub use invariant::{Violation, check_transition};
 pub use pools::{Closed, Installed, Pool, PoolTerms};
@@ -48,6 +54,8 @@ pub struct Ledger {
     founding: Option<Founding>,
     /// Commands applied; orders the views that nodes receive.
     version: u64,
+    /// Of all commands applied and what came of them, to be compared with other replicas'.
+    digest: Digest,
     /// The last number given to an epoch or an allotment.
     last_number: u64,
     entitlement: Option<Installed>,
@@ -130,6 +138,7 @@ impl Ledger {
     pub fn apply(&mut self, command: &Command) -> Outcome {
         self.version += 1;
         let outcome = self.try_apply(command).unwrap_or_else(Outcome::Refused);
+        self.digest = digest::next(self.digest, self.version, command, &outcome);
         debug_assert_eq!(self.check(), Ok(()), "after {command:?}");
         outcome
     }

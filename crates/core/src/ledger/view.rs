@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::command::Founding;
+use super::digest::Checkpoint;
 use super::event::Event;
 use super::{Allotment, AllotmentState, Lease, Ledger, Node, Pool, PoolTerms};
 use crate::entitlement::Date;
@@ -136,6 +137,12 @@ impl Ledger {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// What this replica has come to.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { version: self.version, digest: self.digest }
     }
 
     #[must_use]

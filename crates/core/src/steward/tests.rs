@@ -22,7 +22,12 @@ fn beats_are_gathered_into_one_entry_and_acknowledged_when_it_is_applied() {
     assert_eq!(stage.proposals(), []);
     stage.pass(1);
     let [(token, commands)] = stage.proposals().try_into().unwrap();
-    let beats = [1, 2].map(|node| Beat { node: NodeId(node), epoch: stage.epoch(node), seq: 1 });
+    let beats = [1, 2].map(|node| Beat {
+        node: NodeId(node),
+        epoch: stage.epoch(node),
+        seq: 1,
+        applied: None,
+    });
     let wall_ms = stage.now.wall_ms;
     assert_eq!(commands, [Command::Beat { beats: beats.to_vec(), wall_ms }]);
     assert_eq!(stage.answers, BTreeMap::new(), "nothing is acknowledged before it is applied");
@@ -480,7 +485,7 @@ impl Stage {
     fn beat_with(&mut self, node: u64, seq: u64, heard: u64, report: Report) -> Ticket {
         let ticket = self.ticket();
         let (node, epoch) = (NodeId(node), self.epoch(node));
-        let request = BeatRequest { node, epoch, seq, heard, report };
+        let request = BeatRequest { node, epoch, seq, heard, applied: None, report };
         self.steward.handle_beat(self.now, &self.replica, request, ticket);
         self.take();
         ticket

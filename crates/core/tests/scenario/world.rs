@@ -513,7 +513,8 @@ impl World {
                 self.steward.handle_open(OpenRequest { node, process, after, gone }, call);
             }
             Effect::Beat { epoch, seq, heard, report } => {
-                let request = BeatRequest { node, epoch, seq, heard, report };
+                let applied = None;
+                let request = BeatRequest { node, epoch, seq, heard, applied, report };
                 self.steward.handle_beat(now, &self.replica, request, call);
             }
             Effect::Operate(operation) => {

@@ -235,7 +235,8 @@ impl Bench {
             }
             Effect::Beat { epoch, seq, heard, report } => {
                 let (epoch, seq, heard, report) = (*epoch, *seq, *heard, report.clone());
-                let request = BeatRequest { node, epoch, seq, heard, report };
+                let applied = Some(self.replica.ledger.checkpoint());
+                let request = BeatRequest { node, epoch, seq, heard, applied, report };
                 self.steward.handle_beat(now, &self.replica, request, 1);
                 let gathered = Now { steady: now.steady + 50, ..now };
                 self.steward.on_tick(gathered, &self.replica);

@@ -101,7 +101,10 @@ pub(crate) fn open(node: u64, by: u8, after: Epoch) -> Command {
 }
 
 pub(crate) fn beat(node: u64, epoch: Epoch, seq: u64) -> Command {
-    Command::Beat { beats: vec![Beat { node: NodeId(node), epoch, seq }], wall_ms: 1_000 }
+    Command::Beat {
+        beats: vec![Beat { node: NodeId(node), epoch, seq, applied: None }],
+        wall_ms: 1_000,
+    }
 }
 
 pub(crate) fn operate(node: u64, epoch: Epoch, operation: u64, actions: &[Action]) -> Command {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::fixture::*;
-use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, PoolId, ProcessId};
+use crate::id::{AllotmentId, CheckoutId, Digest, Epoch, NodeId, PoolId, ProcessId};
 use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, Command, LoanLine, Outcome};
 use crate::ledger::{AllotmentState, FrozenLease, Ledger, check_transition};
 
@@ -602,5 +602,5 @@ fn sets(units: [u64; POOLS as usize]) -> Vec<crate::entitlement::LicenseSet> {
 
 fn versionless(ledger: &Ledger) -> Ledger {
     // A late beat brings an old wall-clock time, which stamps events and decides nothing.
-    Ledger { version: 0, wall_ms: 0, ..ledger.clone() }
+    Ledger { version: 0, digest: Digest::default(), wall_ms: 0, ..ledger.clone() }
 }

@@ -90,7 +90,7 @@ fn a_freeze_is_a_compare_and_set_on_the_newest_beat() {
     assert_eq!(ledger.apply(&freeze(7)), Outcome::Done, "a late beat moves nothing back");
     assert_eq!(totals(&ledger), pool_totals(10, 6, 0, 4));
     assert!(happened(&ledger, &EventKind::LeaseLapsed { node: NodeId(1), epoch, units: 4 }));
-    let beats = vec![Beat { node: NodeId(1), epoch, seq: 8 }];
+    let beats = vec![Beat { node: NodeId(1), epoch, seq: 8, applied: None }];
     assert_eq!(ledger.apply(&Command::Beat { beats, wall_ms: 0 }), Outcome::Beaten(vec![false]));
 }
 
@@ -195,11 +195,11 @@ fn a_ledger_that_no_commands_could_have_made_is_told_from_one_that_they_could() 
     type Change<'a> = &'a dyn Fn(&mut Ledger);
     let mut ledger = pair();
     let allotment = drawn(&mut ledger, 1, FIRST, 7);
-    assert_eq!(ledger.check(), Ok(()));
+    assert_eq!(ledger.check_foreign(), Ok(()));
     let broken = |change: Change<'_>| {
         let mut ledger = ledger.clone();
         change(&mut ledger);
-        ledger.check().unwrap_err().to_string()
+        ledger.check_foreign().unwrap_err().to_string()
     };
     let most = u64::MAX;
     let rows: [(&str, Change<'_>); 8] = [

@@ -4,7 +4,7 @@ use leasehold_consensus::Status;
 use leasehold_core::desk::DeskStatus;
 use leasehold_core::desk::message::{PoolUse, Report};
 use leasehold_core::id::NodeId;
-use leasehold_core::ledger::{Ledger, PoolTotals, Replica};
+use leasehold_core::ledger::{Agreement, Ledger, PoolTotals, Replica};
 use leasehold_core::time::Moment;
 use metrics::{counter, gauge};
 
@@ -89,6 +89,14 @@ pub(super) fn ledger(ledger: &Ledger) {
     gauge!("leasehold_entitlement_serial").set(approximate(serial));
     let violations = u64::from(ledger.check().is_err());
     counter!("leasehold_invariant_violations_total").absolute(violations);
+}
+
+/// The nodes whose beats said that their ledger is another one than this node's.
+pub(super) fn agreement(agreement: &Agreement) {
+    for (node, beats) in agreement.differed() {
+        let label = ("member", node.to_string());
+        counter!("leasehold_replica_divergences_total", &[label]).absolute(*beats);
+    }
 }
 
 fn flag(is_set: bool) -> f64 {
