@@ -17,7 +17,7 @@ use crate::ledger::{Ledger, Replica, check_transition};
 use crate::time::Moment;
 
 proptest! {
-    #![proptest_config(cases(800))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn no_command_breaks_the_ledger(

@@ -1,8 +1,8 @@
 //! The running digest: all that a ledger was told and has answered, in 16 bytes.
 //!
-//! Each digest is made of the one before, the version, the command and its outcome, written as JSON:
-//! fields in the order of their declaration and no map among them, so that equal values are equal
-//! bytes on every machine. A field that is added later is left out while it has its default
+//! Each digest is made of the one before, the version, the command and its outcome, written as
+//! JSON: fields in the order of their declaration and no map among them, so that equal values are
+//! equal bytes on every machine. A field that is added later is left out while it has its default
 //! (`skip_serializing_if`), or nodes of two versions would differ without a reason.
 
 use serde::{Deserialize, Serialize};

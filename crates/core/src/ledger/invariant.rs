@@ -58,8 +58,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Checks a ledger that came from elsewhere, such as a snapshot: it holds what every ledger does,
-    /// and nothing that counts up is near its end.
+    /// Checks a ledger that came from elsewhere, such as a snapshot: it holds what every ledger
+    /// does, and nothing that counts up is near its end.
     ///
     /// # Errors
     /// The first of it that is broken.

@@ -133,8 +133,8 @@ impl Steward {
         let totals = ledger.totals();
         let mut in_use = 0;
         let mut entitled = 0;
-        // What nodes say of themselves, and how often one names a pool, has no limit; nothing but what
-        // engines are told of a denial comes of it.
+        // What nodes say of themselves, and how often one names a pool, has no limit; nothing comes
+        // of it but what engines are told of a denial.
         for pool in pools {
             let Some(total) = totals.get(pool) else { continue };
             let others = self.others(ledger, asker);
