@@ -163,7 +163,11 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Vec<u8>) -> io::Result<()> {
         let _under_way = InstallUnderWay::begin();
-        let ledger = codec::decode(&data, "the ledger of a snapshot")?;
+        let ledger: Ledger = codec::decode(&data, "the ledger of a snapshot")?;
+        // Before it replaces anything: `apply` counts on what holds in every ledger.
+        ledger.check_foreign().map_err(|broken| {
+            codec::invalid(format!("a snapshot holds no ledger that there can be: {broken}"))
+        })?;
         // On disk first: openraft purges the log up to the snapshot.
         save(self.snapshots.clone(), self.open.clone(), meta.clone(), data).await?;
         self.machine.install(meta, ledger);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{FEATURE_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{FEATURE_BYTES_MAX, NAME_BYTES_MAX, NODE_NAME_BYTES_MAX};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -101,6 +101,10 @@ bytes16! {
     CheckoutId
 }
 bytes16! {
+    /// All that a ledger was told and has answered: equal at all replicas of one version.
+    Digest
+}
+bytes16! {
     /// An engine's name for one checkout request; a repeat gets the same answer.
     RequestId
 }
@@ -130,7 +134,7 @@ impl InvalidId {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, $expected:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $is_good:expr, $expected:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -147,7 +151,7 @@ macro_rules! name {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                if !is_dotted_name(text, $max) {
+                if !$is_good(text) {
                     return Err(InvalidId::new($what, text, $expected));
                 }
                 Ok(Self(text.to_owned()))
@@ -184,18 +188,29 @@ macro_rules! name {
 
 name! {
     /// What an engine asks for, such as `asr.tier1`: dotted data, never an enum.
-    FeatureId, "feature", FEATURE_BYTES_MAX,
+    FeatureId, "feature", |text| is_dotted_name(text, FEATURE_BYTES_MAX),
     "1 to 64 lower-case letters, digits, `-` and `_` in parts joined by dots, such as asr.tier1"
 }
 name! {
     /// A data center.
-    SiteName, "site", NAME_BYTES_MAX,
+    SiteName, "site", |text| is_dotted_name(text, NAME_BYTES_MAX),
     "1 to 48 lower-case letters, digits, `-` and `_` in parts joined by dots, such as east"
 }
 name! {
     /// A license set.
-    SetName, "license set", NAME_BYTES_MAX,
+    SetName, "license set", |text| is_dotted_name(text, NAME_BYTES_MAX),
     "1 to 48 lower-case letters, digits, `-` and `_` in parts joined by dots, such as production-east"
+}
+
+name! {
+    /// What people call a node; a host's name will do.
+    NodeName, "node name", is_node_name,
+    "1 to 63 ASCII letters, digits, `-`, `.` and `_`, such as east-1"
+}
+
+fn is_node_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
 fn is_dotted_name(text: &str, bytes_max: usize) -> bool {
@@ -222,6 +237,19 @@ mod tests {
         {
             let error = bad.parse::<FeatureId>().unwrap_err().to_string();
             assert!(error.starts_with("feature `"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_a_name_that_could_not_be_typed() {
+        fn read<T: serde::de::DeserializeOwned>(text: &str) -> bool {
+            serde_json::from_value::<T>(text.into()).is_ok()
+        }
+        assert!(read::<NodeName>("East_1.example") && read::<SiteName>("east"));
+        let long = "a".repeat(FEATURE_BYTES_MAX + 1);
+        for bad in ["", "a b", "ä", "a\n", &long] {
+            let is_read = read::<NodeName>(bad) || read::<SiteName>(bad) || read::<SetName>(bad);
+            assert!(!is_read && !read::<FeatureId>(bad), "{bad:?}");
         }
     }
 

@@ -13,9 +13,12 @@
 
 pub mod desk;
 pub mod entitlement;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod ledger;
 pub mod limits;
 pub mod receipt;
 pub mod steward;
 pub mod time;
+pub mod units;

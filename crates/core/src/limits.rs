@@ -4,6 +4,8 @@
 pub const FEATURE_BYTES_MAX: usize = 64;
 /// Names of sites and license sets.
 pub const NAME_BYTES_MAX: usize = 48;
+/// Names of nodes stand in tables and metric labels; a host name's part is not longer.
+pub const NODE_NAME_BYTES_MAX: usize = 63;
 /// Features in one all-or-nothing checkout: a call needs ASR, TTS and CPA; twice that is roomy.
 pub const FEATURES_PER_CHECKOUT_MAX: usize = 6;
 /// Lines of one receipt: one feature may be served by several pools.
@@ -14,8 +16,16 @@ pub const RECEIPT_BYTES_MAX: usize = 256;
 pub const ITEMS_PER_CALL_MAX: usize = 1024;
 /// Units one checkout may take of one feature; far above any engine, far below overflow.
 pub const UNITS_PER_LINE_MAX: u64 = 1_000_000;
-/// Units of one pool: sums over `POOLS_MAX` pools stay below `i64::MAX`.
+/// Units of one pool: sums over [`POOLS_MAX`] pools stay below `i64::MAX`.
 pub const UNITS_PER_POOL_MAX: u64 = 1_000_000_000_000;
+/// Pools that one cluster ever has, as none is ever forgotten: those of two of the largest
+/// entitlements that have no set in common.
+pub const POOLS_MAX: usize = 2 * SETS_MAX * FEATURES_PER_SET_MAX;
+/// Keys of the vendor in one cluster: those of today and of tomorrow, of some issuers.
+pub const TRUSTED_KEYS_MAX: usize = 16;
+/// Versions, epochs and the like count up from 0: at a million a second this one is reached in
+/// 146,000 years. Only bytes that no ledger wrote name a higher one.
+pub const COUNT_MAX: u64 = 1 << 62;
 /// License sets in an entitlement.
 pub const SETS_MAX: usize = 256;
 /// Feature lines in one license set.

@@ -20,6 +20,7 @@ use sha2::Sha256;
 
 use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, PoolId};
 use crate::limits::{LINES_PER_RECEIPT_MAX, RECEIPT_BYTES_MAX};
+use crate::units::Units;
 
 /// What a node granted, as the engine that holds the receipt may show it to any node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,16 +30,20 @@ pub struct Receipt {
     pub epoch: Epoch,
     /// The granting node's steady clock: comparable with that clock and no other.
     pub issued_ms: u64,
-    /// 1 to [`LINES_PER_RECEIPT_MAX`].
-    pub lines: Vec<ReceiptLine>,
+    pub lines: ReceiptLines,
 }
+
+/// What one receipt can say: 1 to [`LINES_PER_RECEIPT_MAX`] lines, and units in each. A desk holds
+/// no checkout that is not of this type, so there is none whose receipt can't be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptLines(Box<[ReceiptLine]>);
 
 /// Units of one pool, lent out of one allotment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptLine {
     pub pool: PoolId,
     pub allotment: AllotmentId,
-    pub units: u64,
+    pub units: Units,
 }
 
 /// A receipt that proves nothing here.
@@ -57,6 +62,8 @@ pub enum ReceiptError {
     UnknownKey { found: u8, expected: u8 },
     #[error("receipt was altered, or made by another cluster: check out anew")]
     Forged,
+    #[error("receipt names units that no pool has, or none: check out anew")]
+    Nonsense,
 }
 
 /// Makes and checks the receipts of one cluster. Built once: the HMAC state that depends only on
@@ -80,18 +87,28 @@ const _: () = assert!(
     "a receipt with the most lines must fit the promised size"
 );
 
+impl ReceiptLines {
+    /// `None`: no line, more than fit a receipt, or one without units.
+    #[must_use]
+    pub fn new(lines: Vec<ReceiptLine>) -> Option<Self> {
+        let fit = (1..=LINES_PER_RECEIPT_MAX).contains(&lines.len());
+        let is_good = fit && lines.iter().all(|line| !line.units.is_zero());
+        is_good.then(|| Self(lines.into_boxed_slice()))
+    }
+}
+
+impl std::ops::Deref for ReceiptLines {
+    type Target = [ReceiptLine];
+
+    fn deref(&self) -> &[ReceiptLine] {
+        &self.0
+    }
+}
+
 impl Receipt {
     /// The bytes an engine holds, in one allocation.
-    ///
-    /// # Panics
-    /// If there are no lines or more than [`LINES_PER_RECEIPT_MAX`]: nobody could open it again.
     #[must_use]
     pub fn seal(&self, key: &ReceiptKey) -> Vec<u8> {
-        assert!(
-            (1..=LINES_PER_RECEIPT_MAX).contains(&self.lines.len()),
-            "a receipt has 1 to {LINES_PER_RECEIPT_MAX} lines, not {}",
-            self.lines.len()
-        );
         let size = HEADER_BYTES + self.lines.len() * LINE_BYTES + MAC_BYTES;
         let mut bytes = Vec::with_capacity(size);
         bytes.extend_from_slice(&[VERSION, key.id]);
@@ -99,10 +116,10 @@ impl Receipt {
         bytes.extend_from_slice(&self.node.0.to_be_bytes());
         bytes.extend_from_slice(&self.epoch.0.to_be_bytes());
         bytes.extend_from_slice(&self.issued_ms.to_be_bytes());
-        for line in &self.lines {
+        for line in self.lines.iter() {
             bytes.extend_from_slice(&line.pool.0.to_be_bytes());
             bytes.extend_from_slice(&line.allotment.0.to_be_bytes());
-            bytes.extend_from_slice(&line.units.to_be_bytes());
+            bytes.extend_from_slice(&line.units.get().to_be_bytes());
         }
         let mac = key.authenticate(&bytes).finalize().into_bytes();
         bytes.extend_from_slice(&mac[..MAC_BYTES]);
@@ -130,7 +147,7 @@ impl Receipt {
             return Err(ReceiptError::UnknownKey { found: body[1], expected: key.id });
         }
         key.authenticate(body).verify_truncated_left(mac).map_err(|_| ReceiptError::Forged)?;
-        read(&body[2..], line_count).ok_or(truncated)
+        read(&body[2..], line_count).ok_or(ReceiptError::Nonsense)
     }
 }
 
@@ -190,10 +207,10 @@ fn read(mut rest: &[u8], line_count: usize) -> Option<Receipt> {
         lines.push(ReceiptLine {
             pool: PoolId(u32::from_be_bytes(take(&mut rest)?)),
             allotment: AllotmentId(u64::from_be_bytes(take(&mut rest)?)),
-            units: u64::from_be_bytes(take(&mut rest)?),
+            units: Units::new(u64::from_be_bytes(take(&mut rest)?)).ok()?,
         });
     }
-    Some(Receipt { checkout, node, epoch, issued_ms, lines })
+    Some(Receipt { checkout, node, epoch, issued_ms, lines: ReceiptLines::new(lines)? })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -279,6 +296,30 @@ mod tests {
         }
     }
 
+    /// Whoever holds the cluster's key can write what he likes; a sum of such units overflowed.
+    #[test]
+    fn a_receipt_over_no_units_or_more_than_a_pool_has_is_refused_under_the_right_key() {
+        let sealed = example(1).seal(&key());
+        for units in [0, Units::MAX.get() + 1, u64::MAX] {
+            let mut body = sealed[..sealed.len() - MAC_BYTES].to_vec();
+            let at = body.len() - 8;
+            body[at..].copy_from_slice(&units.to_be_bytes());
+            let mac = key().authenticate(&body).finalize().into_bytes();
+            body.extend_from_slice(&mac[..MAC_BYTES]);
+            assert_eq!(Receipt::open(&body, &key()), Err(ReceiptError::Nonsense), "{units}");
+        }
+    }
+
+    #[test]
+    fn a_checkout_that_no_receipt_can_hold_is_none() {
+        let line = example(1).lines[0];
+        assert!(ReceiptLines::new(vec![line; LINES_PER_RECEIPT_MAX]).is_some());
+        let without_units = ReceiptLine { units: Units::ZERO, ..line };
+        for bad in [vec![], vec![line; LINES_PER_RECEIPT_MAX + 1], vec![line, without_units]] {
+            assert_eq!(ReceiptLines::new(bad), None);
+        }
+    }
+
     #[test]
     fn a_key_shows_no_secret() {
         assert_eq!(format!("{:?}", key()), format!("ReceiptKey {{ id: {}, .. }}", key().id()));
@@ -321,20 +362,22 @@ mod tests {
         let line = |number: u32| ReceiptLine {
             pool: PoolId(number),
             allotment: AllotmentId(0x1000 + u64::from(number)),
-            units: 1 + u64::from(number),
+            units: Units::from(1 + number),
         };
+        let lines = (0..u32::try_from(lines).unwrap()).map(line).collect();
         Receipt {
             checkout: CheckoutId::of(Epoch(3), 99),
             node: NodeId(2),
             epoch: Epoch(3),
             issued_ms: 123_456,
-            lines: (0..u32::try_from(lines).unwrap()).map(line).collect(),
+            lines: ReceiptLines::new(lines).unwrap(),
         }
     }
 
     fn receipts() -> impl Strategy<Value = Receipt> {
         let line =
-            (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(pool, allotment, units)| {
+            (any::<u32>(), any::<u64>(), 1..=u32::MAX).prop_map(|(pool, allotment, units)| {
+                let units = Units::from(units);
                 ReceiptLine { pool: PoolId(pool), allotment: AllotmentId(allotment), units }
             });
         let header = (any::<[u8; 16]>(), any::<u64>(), any::<u64>(), any::<u64>());
@@ -344,7 +387,7 @@ mod tests {
                 node: NodeId(node),
                 epoch: Epoch(epoch),
                 issued_ms,
-                lines,
+                lines: ReceiptLines::new(lines).unwrap(),
             },
         )
     }

@@ -132,7 +132,8 @@ impl Timings {
     /// What a reclaimer must wait for `duration_ms` on a clock that may be fast; rounded up.
     #[must_use]
     pub fn stretch(&self, duration_ms: u64) -> u64 {
-        let stretched = u128::from(duration_ms) * u128::from(PPM + self.clock_drift_ppm);
+        let rate = u128::from(PPM) + u128::from(self.clock_drift_ppm);
+        let stretched = u128::from(duration_ms).saturating_mul(rate);
         u64::try_from(stretched.div_ceil(u128::from(PPM))).unwrap_or(u64::MAX)
     }
 

@@ -70,7 +70,7 @@ impl Founder {
         self.elect().await?;
         let founding =
             Founding { cluster, timings, receipt_key: random().map_err(failed)?, trusted_keys };
-        let (site, name) = (self.peer.site.clone(), self.peer.name.clone());
+        let (site, name) = (self.peer.site.clone(), self.peer.name.parse().map_err(failed)?);
         let admit = Command::Admit { node: self.node, site, name };
         let commands = vec![Command::Found(founding), admit];
         let outcomes = self.proposals.propose(commands).await.map_err(failed)?;

@@ -3,6 +3,7 @@
 
 use leasehold_core::id::{AllotmentId, CheckoutId, Epoch};
 use leasehold_core::ledger::command::Action;
+use leasehold_core::units::Units;
 
 use crate::clocks::is_over_at_desk;
 use crate::mutation::{Mutation, may_lend};
@@ -40,7 +41,7 @@ impl LeaseModel {
         }
         let may_operate = state.is_leased(node, desk.epoch) && !desk.is_operating;
         if may_operate && budget.draws > 0 {
-            if state.ledger().reserve(POOL) > 0 {
+            if !state.ledger().reserve(POOL).is_zero() {
                 steps.push(Step::Draw(node));
             }
             if desk.free() > 0 {
@@ -50,7 +51,7 @@ impl LeaseModel {
         for held in &state.ledger().view(node_id(node)).held {
             let is_known = desk.book.iter().any(|it| it.allotment == held.allotment)
                 || desk.superseded.iter().any(|(allotment, _)| *allotment == held.allotment);
-            if held.bound.is_some() && held.units > 0 && !is_known {
+            if held.bound.is_some() && !held.units.is_zero() && !is_known {
                 steps.push(Step::TakeIn(node, held.allotment));
             }
         }
@@ -166,7 +167,7 @@ impl LeaseModel {
         let view = state.ledger().view(node_id(node));
         if let Some(desk) = &mut state.rest.desks[node] {
             let open = view.held.iter().find(|held| held.bound.is_none());
-            desk.till = open.map(|held| (held.allotment, held.units));
+            desk.till = open.map(|held| (held.allotment, held.units.get()));
         }
         self.seen.count(Transition::Drawn);
     }
@@ -178,7 +179,11 @@ impl LeaseModel {
         let Some((allotment, units)) = &mut desk.till else { return };
         *units -= free;
         let allotment = *allotment;
-        self.operate(state, node, Action::Return { allotment, units: free });
+        self.operate(
+            state,
+            node,
+            Action::Return { allotment, units: Units::new(free).unwrap_or_default() },
+        );
         self.seen.count(Transition::Returned);
     }
 
@@ -187,7 +192,7 @@ impl LeaseModel {
             desk.book.retain(|entry| entry.allotment != allotment);
             desk.superseded.retain(|(it, _)| *it != allotment);
         }
-        self.operate(state, node, Action::Return { allotment, units: 1 });
+        self.operate(state, node, Action::Return { allotment, units: Units::ONE });
         self.seen.count(Transition::Returned);
     }
 

@@ -11,6 +11,7 @@ use leasehold_core::ledger::{AllotmentState, FrozenLease, Replica, check_transit
 use leasehold_core::steward::Steward;
 use leasehold_core::steward::message::Effect;
 use leasehold_core::time::Now;
+use leasehold_core::units::Units;
 
 use crate::clocks::{judged_at, noted_at};
 use crate::mutation::Mutation;
@@ -145,7 +146,7 @@ impl LeaseModel {
     }
 
     fn apply_beat(&self, state: &mut State, node: Node, epoch: Epoch, seq: u64) {
-        let beats = vec![Beat { node: node_id(node), epoch, seq }];
+        let beats = vec![Beat { node: node_id(node), epoch, seq, applied: None }];
         let outcome = self.commit(state, &Command::Beat { beats, wall_ms: WALL_MS });
         self.seen.count(Transition::BeatApplied);
         if outcome == Outcome::Beaten(vec![true]) {
@@ -194,7 +195,7 @@ impl LeaseModel {
         operation: u64,
         receipt: Receipt,
     ) {
-        let lines = vec![LoanLine { allotment: receipt.allotment, units: 1 }];
+        let lines = vec![LoanLine { allotment: receipt.allotment, units: Units::ONE }];
         let mut checkout = receipt.checkout;
         if self.mutation == Some(Mutation::ReclaimTwice) {
             // A name that the ledger has not seen, for the same checkout.
@@ -250,7 +251,7 @@ impl LeaseModel {
         receipt: Receipt,
         to: Node,
     ) {
-        let lines = vec![LoanLine { allotment: receipt.allotment, units: 1 }];
+        let lines = vec![LoanLine { allotment: receipt.allotment, units: Units::ONE }];
         let checkout = receipt.checkout;
         let actions = vec![Action::HandOver { checkout, to: node_id(to), lines }];
         let command = Command::Operate { node: node_id(node), epoch, operation, actions };

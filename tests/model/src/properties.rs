@@ -33,7 +33,8 @@ pub(crate) fn all() -> Vec<Property<LeaseModel>> {
             let mut taken: BTreeMap<(AllotmentId, u8), u64> = BTreeMap::new();
             for (_, allotment) in state.ledger().allotments() {
                 if let Some(it) = allotment.bound {
-                    *taken.entry((it.origin, it.checkout.0[15])).or_default() += allotment.units;
+                    *taken.entry((it.origin, it.checkout.0[15])).or_default() +=
+                        allotment.units.get();
                 }
             }
             let most = 1 + u64::from(state.rest.is_covered_where_it_left);
@@ -62,7 +63,7 @@ pub(crate) fn all() -> Vec<Property<LeaseModel>> {
         ),
         Property::sometimes("all units can be drawn again", |model: &LeaseModel, state: &State| {
             let all: u64 = model.bounds.drawn.iter().sum();
-            state.ledger().reserve(POOL) == all
+            state.ledger().reserve(POOL).get() == all
         }),
     ]
 }
@@ -96,7 +97,7 @@ fn origin(state: &State, id: AllotmentId) -> AllotmentId {
 fn are_all_backed(model: &LeaseModel, state: &State) -> bool {
     let mut spare: BTreeMap<AllotmentId, i64> = BTreeMap::new();
     for (id, allotment) in state.ledger().allotments() {
-        *spare.entry(origin(state, *id)).or_default() += allotment.units.cast_signed();
+        *spare.entry(origin(state, *id)).or_default() += allotment.units.get().cast_signed();
     }
     for receipt in in_use(model, state) {
         *spare.entry(origin(state, place(state, receipt))).or_default() -= 1;
@@ -110,7 +111,7 @@ fn has_each_its_own(model: &LeaseModel, state: &State) -> bool {
         *used.entry(place(state, receipt)).or_default() += 1;
     }
     used.iter().all(|(id, units)| {
-        state.ledger().allotment(*id).is_some_and(|allotment| allotment.units >= *units)
+        state.ledger().allotment(*id).is_some_and(|allotment| allotment.units.get() >= *units)
     })
 }
 

@@ -9,6 +9,7 @@ use leasehold_core::entitlement::{
 use leasehold_core::id::{AllotmentId, CheckoutId, ClusterId, Epoch, ProcessId};
 use leasehold_core::ledger::Replica;
 use leasehold_core::ledger::command::{Action as LedgerAction, Beat, Command, Founding};
+use leasehold_core::units::Units;
 use stateright::{Model, Property};
 
 use crate::bounds::Bounds;
@@ -114,9 +115,10 @@ impl LeaseModel {
     fn first_desk(&self, replica: &mut Replica, node: Node) -> Desk {
         let id = node_id(node);
         let epoch = replica.ledger.view(id).newest_epoch;
-        let beats = vec![Beat { node: id, epoch, seq: 1 }];
+        let beats = vec![Beat { node: id, epoch, seq: 1, applied: None }];
         let units = self.bounds.drawn[node];
-        let actions = vec![LedgerAction::Draw { pool: POOL, units }];
+        let actions =
+            vec![LedgerAction::Draw { pool: POOL, units: Units::new(units).unwrap_or_default() }];
         let mut commands = vec![Command::Beat { beats, wall_ms: WALL_MS }];
         let mut desk = Desk { last_seq: 1, right: 0, ..Desk::open(epoch) };
         if units > 0 {
@@ -125,7 +127,7 @@ impl LeaseModel {
         }
         replica.apply(noted_at(0), &commands);
         let view = replica.ledger.view(id);
-        desk.till = view.held.first().map(|held| (held.allotment, held.units));
+        desk.till = view.held.first().map(|held| (held.allotment, held.units.get()));
         desk
     }
 }
@@ -171,7 +173,7 @@ fn founding(units: u64) -> Vec<Command> {
     commands.extend((0..NODES).map(|node| Command::Admit {
         node: node_id(node),
         site: parsed("east"),
-        name: format!("node-{node}"),
+        name: parsed(&format!("node-{node}")),
     }));
     commands.push(Command::InstallEntitlement { envelope: entitlement.seal(&key) });
     if let Some(day) = Date::of_unix_ms(WALL_MS) {

@@ -253,7 +253,13 @@ impl State {
             let from = replica.notes.frozen(*id);
             let waited = from.map_or(0, |at| now.since(at).min(TIMINGS.thaw_after_ms()));
             let ahead = from.map_or(0, |at| at.since(now));
-            digest.extend([id.0, allotment.node.0, allotment.epoch.0, allotment.units, state]);
+            digest.extend([
+                id.0,
+                allotment.node.0,
+                allotment.epoch.0,
+                allotment.units.get(),
+                state,
+            ]);
             digest.extend([bound[0], bound[1], waited, ahead]);
         }
         // Allotments and moves are told apart, whatever their number.

@@ -223,8 +223,8 @@ impl World {
     pub(crate) fn units_of(&self, receipt: &[u8]) -> BTreeMap<PoolId, u64> {
         let mut units = BTreeMap::new();
         if let Ok(receipt) = Receipt::open(receipt, &self.receipt_key) {
-            for line in receipt.lines {
-                *units.entry(line.pool).or_default() += line.units;
+            for line in receipt.lines.iter() {
+                *units.entry(line.pool).or_default() += line.units.get();
             }
         }
         units

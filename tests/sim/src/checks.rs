@@ -33,7 +33,7 @@ impl World {
         let totals = self.raft.reference.totals();
         for (pool, in_use) in self.units_in_use() {
             let total = totals.get(&pool).copied().unwrap_or_default();
-            let lent = total.live + total.frozen;
+            let lent = total.live.get() + total.frozen.get();
             if in_use > lent {
                 let entitled = total.entitled;
                 self.over_issued = self.over_issued.max(in_use - lent);
@@ -78,8 +78,8 @@ impl World {
             let is_here = receipt.node == node && Some(receipt.epoch) == status.epoch;
             let moved_at = self.moved_at.get(&receipt.checkout);
             if is_here && moved_at.is_none_or(|at| at + old < self.now) {
-                for line in receipt.lines {
-                    *in_use.entry(line.pool).or_default() += line.units;
+                for line in receipt.lines.iter() {
+                    *in_use.entry(line.pool).or_default() += line.units.get();
                 }
             }
         }
@@ -110,7 +110,7 @@ impl World {
         }
         for (pool, pool_use) in &status.report.pools {
             let held = view.held.iter().filter(|held| held.pool == *pool);
-            let units: u64 = held.map(|held| held.units).sum();
+            let units: u64 = held.map(|held| held.units.get()).sum();
             if pool_use.in_use > units {
                 let lent = pool_use.in_use;
                 self.violate(format!(
@@ -123,7 +123,8 @@ impl World {
 
     /// Liveness: nothing is frozen.
     pub(crate) fn check_thawed(&mut self) {
-        let frozen: u64 = self.raft.reference.totals().values().map(|total| total.frozen).sum();
+        let frozen: u64 =
+            self.raft.reference.totals().values().map(|total| total.frozen.get()).sum();
         if frozen > 0 {
             self.violate(format!("{frozen} units are still frozen long after the last fault"));
         }
@@ -151,7 +152,7 @@ impl World {
                 ));
                 return;
             }
-            if of(&allotted) != total.live && total.reserve >= 0 {
+            if of(&allotted) != total.live.get() && total.reserve >= 0 {
                 let (allotted, live) = (of(&allotted), total.live);
                 self.violate(format!(
                     "leak: desks know of {allotted} units of pool {pool}, {live} are lent to them"
@@ -199,7 +200,9 @@ impl World {
 
     fn count_action(&mut self, action: &Action, outcome: &ActionOutcome) {
         let what = match (action, outcome) {
-            (Action::Draw { .. }, ActionOutcome::Drawn { units: 1.. }) => "units drawn",
+            (Action::Draw { .. }, ActionOutcome::Drawn { units }) if !units.is_zero() => {
+                "units drawn"
+            }
             (Action::Draw { .. }, _) => "nothing to draw",
             (Action::Return { .. }, ActionOutcome::Done) => "units returned",
             (Action::Return { .. }, _) => {
@@ -247,6 +250,6 @@ impl World {
             reference.allotments().all(|(_, it)| it.state == AllotmentState::Live),
             "asked for after the accounts were found right"
         );
-        (reserve + total.live).saturating_sub(in_use)
+        (reserve + total.live.get()).saturating_sub(in_use)
     }
 }

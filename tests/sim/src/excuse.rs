@@ -177,9 +177,9 @@ impl World {
             let serving = ledger.pools().iter().filter(|(_, other)| {
                 other.terms.feature == pool.terms.feature && other.terms.is_served_at(site)
             });
-            let free: u64 = serving.map(|(id, _)| ledger.reserve(*id)).sum();
+            let free: u64 = serving.map(|(id, _)| ledger.reserve(*id).get()).sum();
             let same = receipt.lines.iter().filter(|it| it.pool == line.pool);
-            is_known && free >= same.map(|it| it.units).sum()
+            is_known && free >= same.map(|it| it.units.get()).sum()
         })
     }
 

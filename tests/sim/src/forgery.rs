@@ -6,6 +6,7 @@ use leasehold_core::id::CheckoutId;
 use leasehold_core::ledger::command::{Action, Command};
 use leasehold_core::ledger::{AllotmentState, Ledger, NodeView};
 use leasehold_core::steward::message::OpenAnswer;
+use leasehold_core::units::Units;
 
 use crate::event::{PeerAnswer, Question};
 use crate::mutation::Mutation;
@@ -50,7 +51,7 @@ impl World {
             Some(Mutation::SameEpochAfterRestart) => view.operation = 0,
             Some(Mutation::DrawnBeyondReserve) if view.version > OLD_ENOUGH => {
                 view.held.iter_mut().filter(|held| held.bound.is_none()).for_each(|held| {
-                    held.units += 1;
+                    held.units = held.units.checked_add(Units::ONE).unwrap_or(held.units);
                 });
             }
             Some(_) | None => {}
@@ -107,7 +108,7 @@ impl World {
                 && let Some(it) = self.raft.reference.allotment(*allotment)
                 && it.state == AllotmentState::Live
             {
-                *units = it.units.max(1);
+                *units = it.units.max(Units::ONE);
             }
         }
         operation

@@ -193,6 +193,19 @@ impl World {
             self.violate(format!("process {process} applied entry {index} differently"));
             return;
         }
+        let came_to = applier.replica.ledger.checkpoint();
+        if came_to != entry.came_to {
+            self.violate(format!("process {process} has another digest after entry {index}"));
+            return;
+        }
+        let differing = applier.replica.agreement.divergences().next();
+        if let Some(seen) = differing {
+            let (node, version) = (seen.node, seen.version);
+            self.violate(format!(
+                "process {process} takes node {node} to differ at version {version}: all are equal"
+            ));
+            return;
+        }
         let Some(Origin { process: proposer, term, token }) = entry.origin else { return };
         if proposer != process {
             return;
@@ -233,7 +246,11 @@ impl World {
         let known = self.processes[process].desk.catalog_version();
         let catalog = (self.catalog_number(ledger.catalog_version()) > known)
             .then(|| self.mutated_catalog(ledger.catalog()));
+        let is_odd = self.processes[process].replica.agreement.is_odd(node);
         let desk = &mut self.processes[process].desk;
+        if is_odd {
+            desk.on_diverged(now);
+        }
         if let Some(catalog) = catalog {
             desk.on_catalog(now, catalog);
         }

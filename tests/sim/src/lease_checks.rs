@@ -63,7 +63,7 @@ impl World {
             if now.reserve < 0 && was.reserve >= 0 {
                 seen.push("fault entitled units became fewer than were lent");
             }
-            let is_lent = i128::from(was.reserve) < i128::from(was.terms.entitled);
+            let is_lent = i128::from(was.reserve) < i128::from(was.terms.entitled.get());
             match now.terms.closed.filter(|_| was.terms.closed.is_none()) {
                 Some(Closed::ContractEnded) if is_lent => {
                     seen.push("fault contract ended while units were lent");
@@ -124,7 +124,7 @@ impl World {
                 let checkout = self.aliases.get(checkout).copied().unwrap_or(*checkout);
                 for LoanLine { allotment, units } in lines {
                     let is_first = self.reclaimed.insert((checkout, *allotment));
-                    let units = if is_first { *units } else { 0 };
+                    let units = if is_first { units.get() } else { 0 };
                     *due.entry(*allotment).or_default() += units;
                 }
             }
@@ -135,7 +135,8 @@ impl World {
     /// A checkout takes its units out of an allotment once.
     fn check_reclaims(&mut self, due: &BTreeMap<AllotmentId, u64>, before: &Ledger) {
         for (allotment, due) in due {
-            let units = |ledger: &Ledger| ledger.allotment(*allotment).map_or(0, |it| it.units);
+            let units =
+                |ledger: &Ledger| ledger.allotment(*allotment).map_or(0, |it| it.units.get());
             let taken = units(before).saturating_sub(units(&self.raft.reference));
             if taken > *due {
                 self.violate(format!(
@@ -195,7 +196,7 @@ impl World {
         let Ok(receipt) = Receipt::open(receipt, &self.receipt_key) else { return };
         let machine = self.processes[process].machine;
         let Ok((fit, _)) = self.fit_since(machine) else { return };
-        for line in &receipt.lines {
+        for line in receipt.lines.iter() {
             let Some(since) = self.cut_since.get(&line.pool).copied() else { continue };
             if fit <= since && since + CUT_KNOWN < self.now {
                 let (node, pool) = (self.processes[process].node, line.pool);

@@ -11,7 +11,7 @@
 use leasehold_core::entitlement::{
     Date, Entitlement, FORMAT, FeatureLine, LicenseSet, SetKind, SigningKey,
 };
-use leasehold_core::id::{ClusterId, FeatureId, SiteName};
+use leasehold_core::id::{ClusterId, FeatureId, NodeId, NodeName, SiteName};
 use leasehold_core::ledger::command::{Command, Founding};
 use leasehold_core::receipt::ReceiptKey;
 
@@ -79,7 +79,7 @@ impl Market {
         commands.extend(machines.iter().map(|machine| Command::Admit {
             node: machine.node,
             site: machine.site.clone(),
-            name: format!("node-{}", machine.node),
+            name: name_of(machine.node),
         }));
         // Some clusters start without an entitlement.
         if dice.chance(900) {
@@ -149,4 +149,8 @@ impl Market {
 /// Text of this file, which is right.
 fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a constant of the simulator is well-formed")
+}
+
+pub(crate) fn name_of(node: NodeId) -> NodeName {
+    format!("node-{node}").parse().expect("a name of plain letters")
 }

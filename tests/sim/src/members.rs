@@ -6,6 +6,7 @@ use leasehold_core::ledger::command::Command;
 use crate::clock::{MS, Time};
 use crate::event::{Event, MachineIndex};
 use crate::fault::{Fault, MemberChange, Victim};
+use crate::market::name_of;
 use crate::world::World;
 
 impl World {
@@ -58,7 +59,7 @@ impl World {
         at.node = node;
         at.disk = Default::default();
         at.last_process = None;
-        let admit = Command::Admit { node, site: at.site.clone(), name: format!("node-{node}") };
+        let admit = Command::Admit { node, site: at.site.clone(), name: name_of(node) };
         self.append(vec![Command::Remove { node: lost }, admit], None);
         for engine in &mut self.engines {
             for known in engine.nodes.iter_mut().filter(|known| **known == lost) {

@@ -9,6 +9,7 @@ use leasehold_core::ledger::command::Command;
 use crate::clock::{MS, SECOND};
 use crate::engine::Stage;
 use crate::event::{Event, Probe};
+use crate::market::name_of;
 use crate::plan::Class;
 use crate::world::World;
 
@@ -87,7 +88,7 @@ impl World {
         for machine in self.members() {
             let at = &self.machines[machine];
             if ledger.node(at.node).is_none() {
-                let (node, name) = (at.node, format!("node-{}", at.node));
+                let (node, name) = (at.node, name_of(at.node));
                 commands.push(Command::Admit { node, site: at.site.clone(), name });
             }
         }

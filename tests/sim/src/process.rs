@@ -319,7 +319,8 @@ impl World {
                 self.ask(process, leader, Question::Open(request), Awaited::Open);
             }
             Effect::Beat { epoch, seq, heard, report } => {
-                let request = BeatRequest { node, epoch, seq, heard, report };
+                let applied = Some(self.processes[process].replica.ledger.checkpoint());
+                let request = BeatRequest { node, epoch, seq, heard, applied, report };
                 let sent_at = self.clock_of(process);
                 let awaited = Awaited::Beat { epoch, seq, sent_at };
                 self.ask(process, leader, Question::Beat(request), awaited);

@@ -7,7 +7,7 @@
 
 use leasehold_core::id::NodeId;
 use leasehold_core::ledger::command::{Command, Outcome};
-use leasehold_core::ledger::{Ledger, check_transition};
+use leasehold_core::ledger::{Checkpoint, Ledger, check_transition};
 
 use crate::clock::{MS, Time};
 use crate::event::{Event, MachineIndex, ProcessIndex};
@@ -38,6 +38,8 @@ pub(crate) struct Entry {
     pub(crate) commands: Vec<Command>,
     pub(crate) origin: Option<Origin>,
     pub(crate) outcomes: Vec<Outcome>,
+    /// What whoever applies it must have come to, once it is committed.
+    pub(crate) came_to: Checkpoint,
 }
 
 /// Who proposed an entry.
@@ -90,7 +92,12 @@ impl World {
     }
 
     pub(crate) fn append(&mut self, commands: Vec<Command>, origin: Option<Origin>) {
-        self.raft.log.push(Entry { commands, origin, outcomes: Vec::new() });
+        self.raft.log.push(Entry {
+            commands,
+            origin,
+            outcomes: Vec::new(),
+            came_to: Checkpoint::default(),
+        });
         let (least, most) = self.plan.network.commit_delay;
         let at = self.now + self.dice.between(least, most);
         let (term, index) = (self.raft.term, self.raft.log.len());
@@ -154,6 +161,7 @@ impl World {
         }
         self.raft.log[index].commands = commands;
         self.raft.log[index].outcomes = outcomes;
+        self.raft.log[index].came_to = self.raft.reference.checkpoint();
     }
 
     pub(crate) fn freeze_whatever_came(&self, command: &mut Command) {

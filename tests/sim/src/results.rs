@@ -28,8 +28,8 @@ const CHECKS: [&str; 16] = [
     "no units are reclaimed twice for one checkout, at each reclaim",
     "epochs, beats, operations and entitlement serials only rise, after every command but beats, \
      and over the beats between them",
-    "every process applies each entry with the same outcome; its ledger equals its peers', in a \
-     sample of its steps and at the end",
+    "every process applies each entry with the same outcome, comes to the same digest, and finds no \
+     beat that says another; its ledger equals its peers', in a sample of its steps and at the end",
     "a pool that ended or was cut is lent from no more at a node that must have heard, at each grant",
     "each failed renewal and each lost call has an excuse in true time; with one fault at a time no \
      call is lost",

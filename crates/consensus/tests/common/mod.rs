@@ -130,7 +130,7 @@ pub(crate) fn found() -> Command {
 
 pub(crate) fn admit(node: u64) -> Command {
     let site = "east".parse().unwrap();
-    Command::Admit { node: NodeId(node), site, name: format!("node-{node}") }
+    Command::Admit { node: NodeId(node), site, name: format!("node-{node}").parse().unwrap() }
 }
 
 pub(crate) struct Home {

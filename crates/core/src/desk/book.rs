@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::id::{CheckoutId, RequestId};
-use crate::receipt::ReceiptLine;
+use crate::receipt::ReceiptLines;
 use crate::time::Moment;
 
 /// Ended checkouts whose request ids are still remembered. Past this many the oldest are
@@ -30,7 +30,7 @@ pub(super) struct Checkout {
     pub issued: Moment,
     /// When it was last granted or renewed.
     pub renewed: Moment,
-    pub lines: Box<[ReceiptLine]>,
+    pub lines: ReceiptLines,
     pub state: CheckoutState,
 }
 
@@ -100,14 +100,14 @@ impl Book {
 
     /// When [`Book::due`] has something to name.
     pub(super) fn next_look(&self) -> Option<Moment> {
-        self.buckets.keys().next().map(|bucket| Moment(bucket * BUCKET_MS))
+        self.buckets.keys().next().map(|bucket| Moment(bucket.saturating_mul(BUCKET_MS)))
     }
 
     /// Checkouts to look at now. Each is named once and must be asked for again if it lives on.
     pub(super) fn due(&mut self, now: Moment) -> Vec<CheckoutId> {
         let mut due = Vec::new();
         while let Some(entry) = self.buckets.first_entry() {
-            if entry.key() * BUCKET_MS > now.0 {
+            if entry.key().saturating_mul(BUCKET_MS) > now.0 {
                 break;
             }
             due.append(&mut entry.remove());
@@ -116,7 +116,7 @@ impl Book {
     }
 
     /// Marks a checkout as ended: its request id stays known until `forget_at`.
-    pub(super) fn end(&mut self, id: CheckoutId, forget_at: Moment) -> Option<Box<[ReceiptLine]>> {
+    pub(super) fn end(&mut self, id: CheckoutId, forget_at: Moment) -> Option<ReceiptLines> {
         let checkout = self.get_mut(id).filter(|it| it.state != CheckoutState::Ended)?;
         checkout.state = CheckoutState::Ended;
         let lines = checkout.lines.clone();
@@ -131,7 +131,7 @@ impl Book {
     }
 
     /// Takes a running checkout out at once, with its request id: it lives on elsewhere.
-    pub(super) fn take(&mut self, id: CheckoutId) -> Option<Box<[ReceiptLine]>> {
+    pub(super) fn take(&mut self, id: CheckoutId) -> Option<ReceiptLines> {
         let checkout = self.get_mut(id).filter(|it| it.state != CheckoutState::Ended)?;
         checkout.state = CheckoutState::Ended;
         let lines = checkout.lines.clone();
@@ -186,16 +186,20 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Epoch;
+    use crate::id::{AllotmentId, Epoch, PoolId};
+    use crate::receipt::ReceiptLine;
+    use crate::units::Units;
 
     fn checkout(counter: u64) -> Checkout {
+        let (pool, allotment) = (PoolId(0), AllotmentId(2));
+        let line = ReceiptLine { pool, allotment, units: Units::ONE };
         Checkout {
             id: CheckoutId::of(Epoch(1), counter),
             request: RequestId(u128::from(counter).to_be_bytes()),
             content: counter,
             issued: Moment(0),
             renewed: Moment(0),
-            lines: Box::default(),
+            lines: ReceiptLines::new(vec![line]).unwrap(),
             state: CheckoutState::Running,
         }
     }

@@ -19,7 +19,8 @@ use super::queue::{Purpose, Waiter};
 use crate::id::{CheckoutId, Epoch, FeatureId, NodeId};
 use crate::ledger::NodeView;
 use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, LoanLine};
-use crate::receipt::{Receipt, ReceiptLine};
+use crate::limits::LINES_PER_RECEIPT_MAX;
+use crate::receipt::{Receipt, ReceiptLine, ReceiptLines};
 use crate::time::{Moment, Now};
 
 /// A renewal that takes longer is answered "not ready", and the engine asks again or elsewhere. The
@@ -167,12 +168,12 @@ impl Desk {
         claim.phase = Phase::Covering;
         let (lines, until) = (claim.receipt.lines.clone(), claim.answer_by);
         let mut units: BTreeMap<FeatureId, u64> = BTreeMap::new();
-        for line in &lines {
+        for line in lines.iter() {
             let Some(feature) = self.directory.feature_of(line.pool) else {
                 self.give_up_claim(id, &Reason::NotEntitled.into());
                 return;
             };
-            *units.entry(feature.clone()).or_default() += line.units;
+            *units.entry(feature.clone()).or_default() += line.units.get();
         }
         let lines = units.into_iter().map(|(feature, units)| FeatureUnits { feature, units });
         self.queue.push(Waiter {
@@ -187,7 +188,7 @@ impl Desk {
     }
 
     /// Free units were found for a covered checkout.
-    pub(super) fn cover(&mut self, now: Now, id: CheckoutId, lines: Box<[ReceiptLine]>) {
+    pub(super) fn cover(&mut self, now: Now, id: CheckoutId, lines: ReceiptLines) {
         let is_running = self.book.get(id).is_some_and(|known| known.state != CheckoutState::Ended);
         if is_running || !self.claims.contains_key(&id) {
             // It arrived meanwhile, or nobody wants it any more.
@@ -195,21 +196,27 @@ impl Desk {
             return;
         }
         self.counters.covered += 1;
-        self.enter_claimed(now, id, &lines);
+        self.enter_claimed(now, id, lines);
     }
 
     /// The ledger's view shows units that moved here.
-    pub(super) fn move_in(&mut self, now: Now, id: CheckoutId, lines: Vec<ReceiptLine>) {
+    pub(super) fn move_in(&mut self, now: Now, id: CheckoutId, mut lines: Vec<ReceiptLine>) {
         if self.book.get(id).is_none_or(|known| known.state == CheckoutState::Ended) {
+            // More than one receipt holds came by several of them, of which the engine goes on with
+            // one: the others are superseded.
+            let more = lines.split_off(lines.len().min(LINES_PER_RECEIPT_MAX));
+            let Some(fitting) = ReceiptLines::new(lines) else { return };
             // What ended here may have run on at another node, and may do so though nobody waits
             // for it here any more: its engine uses these units.
             self.counters.reclaimed += 1;
-            self.enter_claimed(now, id, &lines);
-            return;
+            self.enter_claimed(now, id, fitting);
+            lines = more;
         }
         // It is covered here, but the engine may not know of that yet: until its old receipt has
         // died it uses these units.
-        self.superseded.push_back((self.held_until(now.steady), lines));
+        if !lines.is_empty() {
+            self.superseded.push_back((self.held_until(now.steady), lines));
+        }
     }
 
     /// Gives back the units of covered checkouts whose old receipts have died.
@@ -222,10 +229,10 @@ impl Desk {
         }
     }
 
-    fn enter_claimed(&mut self, now: Now, id: CheckoutId, lines: &[ReceiptLine]) {
+    fn enter_claimed(&mut self, now: Now, id: CheckoutId, lines: ReceiptLines) {
         // What ended here before it moved away and came back is of no interest any more.
         self.book.drop_ended(id);
-        self.enter(now, id, crate::id::RequestId::default(), 0, lines.into());
+        self.enter(now, id, crate::id::RequestId::default(), 0, lines.clone());
         let Some(claim) = self.claims.remove(&id) else { return };
         if claim.is_checked_in {
             self.end_checkout(now, id);
@@ -236,7 +243,7 @@ impl Desk {
             claim.tickets.into_iter().for_each(|ticket| self.deny(ticket, reason));
             return;
         }
-        let receipt = self.receipt(id, now.steady, lines);
+        let receipt = self.receipt(id, now.steady, &lines);
         let life = self.life(now.steady);
         for ticket in claim.tickets {
             self.answer(ticket, Answer::Renewed { receipt: Some(receipt.clone()), life });
@@ -296,7 +303,7 @@ impl Desk {
     pub fn handle_hand_over(&mut self, now: Now, shown: &[u8], to: NodeId, ticket: Ticket) {
         let answer = match self.open_receipt(shown) {
             // Nor can one whose lease ran out: others may have moved the checkout.
-            Ok(_) if self.not_lending(now).is_some() => Some(HandOver::NotNow),
+            Ok(_) if self.without_lease(now).is_some() => Some(HandOver::NotNow),
             Ok(receipt) => self.start_hand_over(&receipt, to, ticket),
             // A desk that has no catalog yet can't tell.
             Err(Reason::NotReady) => Some(HandOver::NotNow),

@@ -52,7 +52,7 @@ impl Directory {
     pub(super) fn entitled(&self, feature: &FeatureId, engine_build: Option<Date>) -> u64 {
         let servings = self.features.get(feature).map(Vec::as_slice).unwrap_or_default();
         let open = servings.iter().filter(|it| refusal(&it.terms, engine_build).is_none());
-        open.map(|serving| serving.terms.entitled).sum()
+        open.map(|serving| serving.terms.entitled.get()).sum()
     }
 
     /// Why no pool may serve this engine, if so.
@@ -70,7 +70,7 @@ impl Directory {
                 reason => worst = reason,
             }
         }
-        let entitled = servings.iter().map(|serving| serving.terms.entitled).sum();
+        let entitled = servings.iter().map(|serving| serving.terms.entitled.get()).sum();
         worst.map(|reason| Denial {
             feature: Some(feature.clone()),
             units_entitled: entitled,

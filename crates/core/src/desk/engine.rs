@@ -240,7 +240,7 @@ impl Desk {
     /// of another cluster is not counted.
     pub fn handle_overrun(&mut self, shown: &[u8], overrun_ms: u64) {
         let Ok(receipt) = self.open_receipt(shown) else { return };
-        for line in &receipt.lines {
+        for line in receipt.lines.iter() {
             let total = self.counters.overrun_ms.entry(line.pool).or_default();
             *total = total.saturating_add(overrun_ms);
         }

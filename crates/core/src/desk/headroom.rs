@@ -12,6 +12,7 @@ use super::till::headroom;
 use crate::id::FeatureId;
 use crate::ledger::command::Action;
 use crate::time::{Moment, Now};
+use crate::units::Units;
 
 /// Headroom is filled up no more often than this.
 pub(super) const SPARE_ASK_MS: u64 = 250;
@@ -69,7 +70,8 @@ impl Desk {
         let mut actions = Vec::new();
         for (pool, till) in self.tills.iter_mut() {
             let free = till.free();
-            let stock = self.directory.open_feature_of(pool).and_then(|it| stocks.get_mut(it));
+            let feature = self.directory.open_feature_of(pool).filter(|_| !self.is_diverged);
+            let stock = feature.and_then(|it| stocks.get_mut(it));
             let idle = match stock {
                 _ if !is_due => 0,
                 None => free,
@@ -82,9 +84,11 @@ impl Desk {
             };
             let asked = recalled.get(&pool).copied().unwrap_or(0).min(free);
             let cut = if self.overdrawn.contains(&pool) { free } else { 0 };
-            let units = idle.max(asked).max(cut);
-            if units > 0 {
-                till.returning = units;
+            let returning = idle.max(asked).max(cut);
+            // No till has more than it was allotted.
+            let units = Units::new(returning).unwrap_or_default();
+            if !units.is_zero() {
+                till.returning = returning;
                 actions.push(Action::Return { allotment: till.allotment, units });
             }
         }
@@ -94,6 +98,9 @@ impl Desk {
     /// Fills up headroom before it is needed: a call then never waits for the leader.
     pub(super) fn spare_wants(&mut self, now: Now) -> Vec<Want> {
         let mut wants = Vec::new();
+        if self.is_diverged {
+            return wants;
+        }
         for (feature, stock) in self.stocks(now.steady) {
             let is_low = stock.used > 0 && stock.free < stock.headroom.div_ceil(2);
             if !is_low || wants.len() == WANTS_MAX {

@@ -9,7 +9,7 @@ use crate::entitlement::Date;
 use crate::id::{CheckoutId, FeatureId, PoolId, RequestId};
 use crate::ledger::command::Action;
 use crate::limits::LINES_PER_RECEIPT_MAX;
-use crate::receipt::ReceiptLine;
+use crate::receipt::{ReceiptLine, ReceiptLines};
 use crate::time::{Moment, Now};
 
 /// A departing checkout is looked at again after this: its operation is about to be answered.
@@ -26,7 +26,7 @@ impl Desk {
         now: Now,
         lines: &[FeatureUnits],
         engine_build: Option<Date>,
-    ) -> Result<Box<[ReceiptLine]>, Short> {
+    ) -> Result<ReceiptLines, Short> {
         let mut plan: Vec<(PoolId, u64)> = Vec::with_capacity(lines.len());
         for line in lines {
             let mut missing = line.units;
@@ -44,11 +44,11 @@ impl Desk {
                 return Err(Short);
             }
         }
-        let lent = plan
+        let lent: Vec<ReceiptLine> = plan
             .into_iter()
             .filter_map(|(pool, units)| self.tills.lend(now.steady, pool, units))
             .collect();
-        Ok(lent)
+        ReceiptLines::new(lent).ok_or(Short)
     }
 
     pub(super) fn grant(
@@ -56,7 +56,7 @@ impl Desk {
         now: Now,
         request: RequestId,
         content: u64,
-        lines: Box<[ReceiptLine]>,
+        lines: ReceiptLines,
     ) -> Answer {
         self.granted += 1;
         self.counters.granted += 1;
@@ -73,7 +73,7 @@ impl Desk {
         id: CheckoutId,
         request: RequestId,
         content: u64,
-        lines: Box<[ReceiptLine]>,
+        lines: ReceiptLines,
     ) {
         let checkout = Checkout {
             id,
@@ -98,7 +98,7 @@ impl Desk {
         }
         let forget_at = self.held_until(now.steady);
         let Some(lines) = self.book.end(id, forget_at) else { return };
-        for line in &lines {
+        for line in lines.iter() {
             self.take_back(line);
         }
     }
@@ -157,7 +157,7 @@ impl Desk {
         }
     }
 
-    fn serve(&mut self, now: Now, waiter: Waiter, lines: Box<[ReceiptLine]>) {
+    fn serve(&mut self, now: Now, waiter: Waiter, lines: ReceiptLines) {
         match waiter.purpose {
             Purpose::New { request, content } => {
                 let answer = self.grant(now, request, content, lines);

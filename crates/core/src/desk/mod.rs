@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::id::{CheckoutId, Epoch, FeatureId, NodeId, PoolId, SiteName};
 use crate::ledger::Catalog;
 use crate::ledger::command::{Action, Command};
-use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
+use crate::receipt::{Receipt, ReceiptKey, ReceiptLine, ReceiptLines};
 use crate::time::{Moment, Now, Timings};
 use book::Book;
 use claims::Claim;
@@ -94,6 +94,8 @@ pub struct Desk {
     is_retired: bool,
     /// An operator keeps this node from opening leases.
     is_fenced: bool,
+    /// Set for good once this node's ledger is known to differ from the others'.
+    is_diverged: bool,
     give_back_due: bool,
     next_open: Moment,
     next_beat: Moment,
@@ -145,6 +147,7 @@ impl Desk {
             is_draining: false,
             is_retired: false,
             is_fenced: false,
+            is_diverged: false,
             give_back_due: false,
             next_open: Moment::default(),
             next_beat: Moment::default(),
@@ -203,6 +206,22 @@ impl Desk {
             self.give_up_claim(id, &Reason::Draining.into());
         }
         close
+    }
+
+    /// This node's ledger is not that of the others: nothing that it says can be relied on, so this
+    /// desk lends and renews nothing any more. Engines bring their receipts to other nodes, which
+    /// are handed the running checkouts; units that nobody uses go back.
+    pub fn on_diverged(&mut self, now: Now) {
+        if std::mem::replace(&mut self.is_diverged, true) {
+            return;
+        }
+        for id in self.queue.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.deny_waiter(id, Reason::NotReady.into());
+        }
+        for id in self.claims.keys().copied().collect::<Vec<_>>() {
+            self.give_up_claim(id, &Reason::NotReady.into());
+        }
+        self.on_tick(now);
     }
 
     /// When [`Desk::on_tick`] has something to do.
@@ -264,13 +283,13 @@ impl Desk {
         renewed + self.timings().stretch(self.timings().checkout_ttl_ms) + 1
     }
 
-    fn receipt(&self, checkout: CheckoutId, issued: Moment, lines: &[ReceiptLine]) -> Vec<u8> {
+    fn receipt(&self, checkout: CheckoutId, issued: Moment, lines: &ReceiptLines) -> Vec<u8> {
         let receipt = Receipt {
             checkout,
             node: self.config.node,
             epoch: self.tenure.epoch().unwrap_or_default(),
             issued_ms: issued.0,
-            lines: lines.to_vec(),
+            lines: lines.clone(),
         };
         receipt.seal(&self.receipt_key)
     }
@@ -279,11 +298,16 @@ impl Desk {
     /// agree. To ask changes nothing.
     #[must_use]
     pub fn would_lend(&self, now: Now) -> bool {
-        self.tenure.clone().may_lend(now, self.timings())
+        !self.is_diverged && self.tenure.clone().may_lend(now, self.timings())
     }
 
     /// Why nothing can be lent at this moment.
     fn not_lending(&mut self, now: Now) -> Option<Reason> {
+        self.without_lease(now).or(self.is_diverged.then_some(Reason::NotReady))
+    }
+
+    /// Why nothing can be said of what this desk holds.
+    fn without_lease(&mut self, now: Now) -> Option<Reason> {
         let timings = *self.timings();
         if self.tenure.may_lend(now, &timings) {
             return None;

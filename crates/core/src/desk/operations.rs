@@ -371,7 +371,7 @@ impl Desk {
             report.pools.insert(pool, PoolUse { in_use: till.used, free: till.free() });
         }
         for bound in self.tills.bound() {
-            report.pools.entry(bound.pool).or_default().in_use += bound.units;
+            report.pools.entry(bound.pool).or_default().in_use += bound.units.get();
         }
         report
     }

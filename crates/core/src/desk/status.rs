@@ -32,6 +32,8 @@ pub struct DeskStatus {
     pub running: usize,
     pub waiting: usize,
     pub claims: usize,
+    /// This node's ledger differs from the others': nothing is lent until an operator has acted.
+    pub is_diverged: bool,
     pub report: Report,
     pub counters: DeskCounters,
 }
@@ -45,6 +47,7 @@ impl Desk {
             running: self.book.running(),
             waiting: self.queue.len(),
             claims: self.claims.len(),
+            is_diverged: self.is_diverged,
             report: self.report(),
             counters: self.counters.clone(),
         }

@@ -116,7 +116,8 @@ impl Tenure {
 
 fn has_stood_still(past: Now, now: Now, timings: &Timings) -> bool {
     let wall_ms = now.wall_ms.saturating_sub(past.wall_ms);
-    let explained_ms = timings.stretch(now.steady.since(past.steady)) + timings.margin_ms;
+    let passed_ms = timings.stretch(now.steady.since(past.steady));
+    let explained_ms = passed_ms.saturating_add(timings.margin_ms);
     wall_ms > i64::try_from(explained_ms).unwrap_or(i64::MAX)
 }
 

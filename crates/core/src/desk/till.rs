@@ -7,6 +7,7 @@ use crate::ledger::command::LoanLine;
 use crate::ledger::{Held, NodeView};
 use crate::receipt::ReceiptLine;
 use crate::time::Moment;
+use crate::units::Units;
 
 /// Headroom covers the arrivals of this long, in two windows: a draw takes far less.
 const ARRIVAL_WINDOW_MS: u64 = 3_000;
@@ -74,7 +75,7 @@ impl Arrivals {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BoundUnits {
     pub pool: PoolId,
-    pub units: u64,
+    pub units: Units,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -103,15 +104,21 @@ impl Tills {
     /// The units in use, by allotment, without those that moved here with their checkouts.
     pub(super) fn used(&self) -> Vec<LoanLine> {
         let used = self.pools.values().filter(|till| till.used > 0);
-        used.map(|till| LoanLine { allotment: till.allotment, units: till.used }).collect()
+        used.map(|till| {
+            // No till lends more than it was allotted; if one did, all of it would be in use.
+            let units = Units::new(till.used).unwrap_or(Units::MAX);
+            LoanLine { allotment: till.allotment, units }
+        })
+        .collect()
     }
 
     /// Takes `units` out of the pool's free ones; the caller has seen that they are there.
     pub(super) fn lend(&mut self, now: Moment, pool: PoolId, units: u64) -> Option<ReceiptLine> {
         let till = self.pools.get_mut(&pool).filter(|till| till.free() >= units)?;
+        let lent = Units::new(units).ok()?;
         till.used += units;
         till.arrivals.count(now, units);
-        Some(ReceiptLine { pool, allotment: till.allotment, units })
+        Some(ReceiptLine { pool, allotment: till.allotment, units: lent })
     }
 
     /// Takes a line back. Returns the pool whose free units grew, or the bound allotment that has
@@ -122,7 +129,7 @@ impl Tills {
         }
         match self.pools.get_mut(&line.pool) {
             Some(till) if till.allotment == line.allotment => {
-                till.used = till.used.saturating_sub(line.units);
+                till.used = till.used.saturating_sub(line.units.get());
                 TakenBack::Free(line.pool)
             }
             Some(_) | None => TakenBack::Gone,
@@ -135,7 +142,7 @@ impl Tills {
             return;
         }
         if let Some(till) = self.pools.get_mut(&line.pool) {
-            till.used = till.used.saturating_sub(line.units);
+            till.used = till.used.saturating_sub(line.units.get());
         }
     }
 
@@ -157,7 +164,7 @@ impl Tills {
             }
             let till = self.pools.entry(held.pool).or_default();
             till.allotment = held.allotment;
-            till.units = held.units;
+            till.units = held.units.get();
             if settled {
                 till.returning = 0;
             }
@@ -172,7 +179,7 @@ impl Tills {
         moved_in: &mut BTreeMap<CheckoutId, Vec<ReceiptLine>>,
     ) {
         // Without units it is only the trace of a checkout that went on to another node.
-        if held.units == 0 || self.bound.contains_key(&held.allotment) {
+        if held.units.is_zero() || self.bound.contains_key(&held.allotment) {
             return;
         }
         let Held { allotment, pool, units, .. } = *held;
@@ -192,7 +199,7 @@ pub(super) enum TakenBack {
     Free(PoolId),
     Bound {
         allotment: AllotmentId,
-        units: u64,
+        units: Units,
     },
     /// The allotment is no longer this desk's.
     Gone,

@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Checkpoint;
 use crate::entitlement::Date;
-use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, PoolId, ProcessId, SiteName};
+use crate::id::SiteName;
+use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, NodeName, PoolId, ProcessId};
 use crate::time::Timings;
+use crate::units::Units;
 
 /// One change of the ledger. Several may share one log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +15,7 @@ pub enum Command {
     /// The first command of a cluster.
     Found(Founding),
     /// Makes a node known; a node must be known before it opens a lease.
-    Admit { node: NodeId, site: SiteName, name: String },
+    Admit { node: NodeId, site: SiteName, name: NodeName },
     /// Replaces the entitlement by a newer one. The envelope is kept as the vendor signed it.
     InstallEntitlement { envelope: Vec<u8> },
     /// Opens a new epoch of a node's lease, and freezes what its earlier ones hold.
@@ -62,15 +65,17 @@ pub struct Beat {
     pub node: NodeId,
     pub epoch: Epoch,
     pub seq: u64,
+    /// What the sender's replica had come to, to be compared. Enters no decision of the ledger.
+    pub applied: Option<Checkpoint>,
 }
 
 /// One step of an operation; the steps of one operation are applied in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Moves up to `units` from the reserve to the node's allotment.
-    Draw { pool: PoolId, units: u64 },
+    Draw { pool: PoolId, units: Units },
     /// Gives units back to the reserve (or, if they are bound, to where they were taken from).
-    Return { allotment: AllotmentId, units: u64 },
+    Return { allotment: AllotmentId, units: Units },
     /// Takes over a checkout of an ended lease: all its lines, or none.
     Reclaim { checkout: CheckoutId, lines: Vec<LoanLine> },
     /// Gives a running checkout to another node: all its lines, or none.
@@ -83,7 +88,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoanLine {
     pub allotment: AllotmentId,
-    pub units: u64,
+    pub units: Units,
 }
 
 /// What one command did.
@@ -108,7 +113,7 @@ pub enum ActionOutcome {
     Done,
     /// `units` of those asked for came from the reserve.
     Drawn {
-        units: u64,
+        units: Units,
     },
     /// The checkout lives at this node: ask it to hand the checkout over.
     LiveAt {
@@ -137,6 +142,8 @@ pub enum ActionRefusal {
     NoLease,
     #[error("a number of units must be above zero, and lines name different allotments")]
     Malformed,
+    #[error("more lines of one checkout than a receipt holds")]
+    TooManyLines,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -170,4 +177,8 @@ pub enum Refusal {
     OutOfOrder { expected: u64 },
     #[error("more than {most} actions in one operation")]
     TooManyActions { most: usize },
+    #[error("more than {most} trusted keys")]
+    TooManyKeys { most: usize },
+    #[error("more than {most} pools, with those of earlier entitlements")]
+    TooManyPools { most: usize },
 }

@@ -82,7 +82,7 @@ pub enum EventKind {
 
 pub(super) fn push(events: &mut VecDeque<Event>, version: u64, wall_ms: i64, kind: EventKind) {
     let number = events.back().map_or(1, |newest| newest.number + 1);
-    if events.len() == EVENTS_MAX {
+    while events.len() >= EVENTS_MAX {
         events.pop_front();
     }
     events.push_back(Event { number, version, wall_ms, kind });

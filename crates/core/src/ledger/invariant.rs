@@ -5,12 +5,20 @@ use std::collections::BTreeMap;
 
 use super::{AllotmentState, Ledger};
 use crate::id::{AllotmentId, NodeId, PoolId};
+use crate::limits::COUNT_MAX;
+use crate::units::Units;
 
 /// A broken invariant. Seeing one means a bug in this module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     #[error("pool {pool}: reserve {reserve} + lent {lent} is not the {entitled} units entitled")]
-    Conservation { pool: PoolId, reserve: i64, lent: u64, entitled: u64 },
+    Conservation { pool: PoolId, reserve: i64, lent: Units, entitled: Units },
+    #[error("more units of pool {pool} are lent than any pool has")]
+    TooManyLent { pool: PoolId },
+    #[error("{name} is {value}, which no ledger has counted to")]
+    CountTooHigh { name: &'static str, value: u64 },
+    #[error("what moved out of allotment {allotment} is said to be in an older one")]
+    MoveWentBack { allotment: AllotmentId },
     #[error("allotment {allotment} is live, but its lease has ended")]
     LiveWithoutLease { allotment: AllotmentId },
     #[error("allotment {allotment} names pool {pool}, which does not exist")]
@@ -30,6 +38,15 @@ impl Ledger {
     /// The first invariant that is broken.
     pub fn check(&self) -> Result<(), Violation> {
         self.check_conservation()?;
+        for ((from, _), to) in &self.moved {
+            // Whoever follows a checkout from move to move comes to an end.
+            if to <= from {
+                return Err(Violation::MoveWentBack { allotment: *from });
+            }
+        }
+        if let Some((_, lease)) = self.leases().find(|(_, it)| it.epoch.0 > self.last_number) {
+            return Err(Violation::NumberReused { number: lease.epoch.0 });
+        }
         for (id, allotment) in &self.allotments {
             if allotment.state == AllotmentState::Live && !self.is_leased(allotment) {
                 return Err(Violation::LiveWithoutLease { allotment: *id });
@@ -41,24 +58,47 @@ impl Ledger {
         Ok(())
     }
 
+    /// Checks a ledger that came from elsewhere, such as a snapshot: it holds what every ledger
+    /// does, and nothing that counts up is near its end.
+    ///
+    /// # Errors
+    /// The first of it that is broken.
+    pub fn check_foreign(&self) -> Result<(), Violation> {
+        self.check()?;
+        self.check_counts()
+    }
+
     /// Conservation: per pool, `reserve + Σ live + Σ frozen = entitled units`.
     fn check_conservation(&self) -> Result<(), Violation> {
-        let mut lent: BTreeMap<PoolId, u64> = BTreeMap::new();
+        let mut lent: BTreeMap<PoolId, Units> = BTreeMap::new();
         for (id, allotment) in &self.allotments {
             if !self.pools.contains_key(&allotment.pool) {
                 return Err(Violation::UnknownPool { allotment: *id, pool: allotment.pool });
             }
-            *lent.entry(allotment.pool).or_default() += allotment.units;
+            let pool = allotment.pool;
+            let sum = lent.entry(pool).or_default();
+            *sum = sum.checked_add(allotment.units).ok_or(Violation::TooManyLent { pool })?;
         }
         for (id, pool) in &self.pools {
-            let lent = lent.get(id).copied().unwrap_or(0);
-            let total = i128::from(pool.reserve) + i128::from(lent);
-            if total != i128::from(pool.terms.entitled) {
+            let lent = lent.get(id).copied().unwrap_or_default();
+            if pool.reserve.checked_add(lent.signed()) != Some(pool.terms.entitled.signed()) {
                 let (reserve, entitled) = (pool.reserve, pool.terms.entitled);
                 return Err(Violation::Conservation { pool: *id, reserve, lent, entitled });
             }
         }
         Ok(())
+    }
+
+    fn check_counts(&self) -> Result<(), Violation> {
+        let operations = self.leases().map(|(_, lease)| ("operation", lease.operation));
+        let counts = [
+            ("version", self.version),
+            ("last_number", self.last_number),
+            ("catalog_version", self.catalog_version),
+            ("event number", self.events.back().map_or(0, |event| event.number)),
+        ];
+        let too_high = counts.into_iter().chain(operations).find(|(_, value)| *value > COUNT_MAX);
+        too_high.map_or(Ok(()), |(name, value)| Err(Violation::CountTooHigh { name, value }))
     }
 
     fn is_leased(&self, allotment: &super::Allotment) -> bool {

@@ -139,14 +139,14 @@ impl Ledger {
         }
         lease.live = false;
         lease.answer.clear();
-        let mut units = 0;
-        for allotment in self.allotments.values_mut() {
-            if allotment.node == node && allotment.state == AllotmentState::Live {
-                allotment.state = AllotmentState::Frozen(lease_state);
-                units += allotment.units;
-            }
-        }
-        units
+        let of_node = self.allotments.values_mut().filter(|it| it.node == node);
+        let live = of_node.filter(|it| it.state == AllotmentState::Live);
+        // Over all pools, for the event log: POOLS_MAX × UNITS_PER_POOL_MAX fit.
+        live.map(|allotment| {
+            allotment.state = AllotmentState::Frozen(lease_state);
+            allotment.units.get()
+        })
+        .sum()
     }
 
     /// The leader has waited for the end of the leases that these were frozen with.
@@ -185,7 +185,7 @@ impl Ledger {
             let Some(allotment) = self.allotments.remove(id) else { continue };
             self.forget_moves_from(*id);
             self.add_to_reserve(allotment.pool, allotment.units);
-            *thawed.entry(allotment.node).or_default() += allotment.units;
+            *thawed.entry(allotment.node).or_default() += allotment.units.get();
         }
         // One line for an operator, however many pools it was.
         for (node, units) in thawed.into_iter().filter(|(_, units)| *units > 0) {

@@ -15,7 +15,9 @@
 //!                            Reclaim: one checkout's units, bound to it
 //! ```
 
+mod agreement;
 pub mod command;
+mod digest;
 pub mod event;
 mod invariant;
 mod lease;
@@ -32,8 +34,14 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::entitlement::Date;
-use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, PoolId, ProcessId, SiteName};
+use crate::id::{
+    AllotmentId, CheckoutId, Digest, Epoch, NodeId, NodeName, PoolId, ProcessId, SiteName,
+};
+use crate::limits::TRUSTED_KEYS_MAX;
+use crate::units::Units;
+pub use agreement::{Agreement, Divergence};
 use command::{ActionOutcome, Command, Founding, Outcome, Refusal};
+pub use digest::Checkpoint;
 use event::{Event, EventKind};
 pub use invariant::{Violation, check_transition};
 pub use pools::{Closed, Installed, Pool, PoolTerms};
@@ -46,6 +54,8 @@ pub struct Ledger {
     founding: Option<Founding>,
     /// Commands applied; orders the views that nodes receive.
     version: u64,
+    /// Of all commands applied and what came of them, to be compared with other replicas'.
+    digest: Digest,
     /// The last number given to an epoch or an allotment.
     last_number: u64,
     entitlement: Option<Installed>,
@@ -66,7 +76,7 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub site: SiteName,
-    pub name: String,
+    pub name: NodeName,
     pub removed: bool,
     pub lease: Option<Lease>,
     /// An operator keeps it from opening leases.
@@ -93,7 +103,7 @@ pub struct Allotment {
     pub node: NodeId,
     pub epoch: Epoch,
     pub pool: PoolId,
-    pub units: u64,
+    pub units: Units,
     pub state: AllotmentState,
     /// Set when the units belong to one checkout that was reclaimed or handed over.
     pub bound: Option<Bound>,
@@ -128,6 +138,7 @@ impl Ledger {
     pub fn apply(&mut self, command: &Command) -> Outcome {
         self.version += 1;
         let outcome = self.try_apply(command).unwrap_or_else(Outcome::Refused);
+        self.digest = digest::next(self.digest, self.version, command, &outcome);
         debug_assert_eq!(self.check(), Ok(()), "after {command:?}");
         outcome
     }
@@ -171,6 +182,9 @@ impl Ledger {
         if let Some(existing) = &self.founding {
             return Err(Refusal::AlreadyFounded { cluster: existing.cluster });
         }
+        if founding.trusted_keys.len() > TRUSTED_KEYS_MAX {
+            return Err(Refusal::TooManyKeys { most: TRUSTED_KEYS_MAX });
+        }
         founding
             .timings
             .validate()
@@ -181,14 +195,19 @@ impl Ledger {
         Ok(Outcome::Done)
     }
 
-    fn admit(&mut self, node: NodeId, site: &SiteName, name: &str) -> Result<Outcome, Refusal> {
+    fn admit(
+        &mut self,
+        node: NodeId,
+        site: &SiteName,
+        name: &NodeName,
+    ) -> Result<Outcome, Refusal> {
         if let Some(existing) = self.nodes.get(&node) {
             if existing.removed {
                 return Err(Refusal::RemovedNode { node });
             }
             return Err(Refusal::NodeExists { node, site: existing.site.clone() });
         }
-        let (site_of_node, name) = (site.clone(), name.to_owned());
+        let (site_of_node, name) = (site.clone(), name.clone());
         let admitted =
             Node { site: site_of_node, name, removed: false, lease: None, fenced: false };
         self.nodes.insert(node, admitted);

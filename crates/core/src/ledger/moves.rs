@@ -4,10 +4,13 @@
 //! checkout, and leaves a trace, so that the same receipt shown again finds the same units and
 //! never others.
 
+use std::collections::BTreeSet;
+
 use super::command::{ActionOutcome, ActionRefusal, LoanLine};
 use super::operate::Holder;
 use super::{AllotmentState, Bound, FrozenLease, Ledger};
 use crate::id::{AllotmentId, CheckoutId, NodeId};
+use crate::limits::LINES_PER_RECEIPT_MAX;
 
 impl Ledger {
     pub(super) fn reclaim(
@@ -72,12 +75,13 @@ impl Ledger {
 
     /// Forgets moves away from the holder's own live allotments.
     pub(super) fn forget(&mut self, holder: Holder, checkouts: &[CheckoutId]) {
-        let own: Vec<AllotmentId> = self
+        let checkouts: BTreeSet<CheckoutId> = checkouts.iter().copied().collect();
+        let own: Vec<(AllotmentId, CheckoutId)> = self
             .moved
             .keys()
             .filter(|(_, checkout)| checkouts.contains(checkout))
-            .map(|(allotment, _)| *allotment)
-            .filter(|id| {
+            .copied()
+            .filter(|(id, _)| {
                 self.allotments.get(id).is_some_and(|allotment| {
                     allotment.node == holder.node
                         && allotment.epoch == holder.epoch
@@ -85,15 +89,13 @@ impl Ledger {
                 })
             })
             .collect();
-        for id in own {
-            for checkout in checkouts {
-                self.moved.remove(&(id, *checkout));
-            }
+        for (id, checkout) in own {
+            self.moved.remove(&(id, checkout));
             // A bound allotment that was emptied by the move was only kept for its trace.
             let spent = self
                 .allotments
                 .get(&id)
-                .is_some_and(|allotment| allotment.bound.is_some() && allotment.units == 0);
+                .is_some_and(|allotment| allotment.bound.is_some() && allotment.units.is_zero());
             if spent {
                 self.allotments.remove(&id);
             }
@@ -128,7 +130,8 @@ impl Ledger {
 
     fn move_line(&mut self, to: Holder, checkout: CheckoutId, line: LoanLine) {
         let Some(from) = self.allotments.get_mut(&line.allotment) else { return };
-        from.units -= line.units;
+        let Some(left) = from.units.checked_sub(line.units) else { return };
+        from.units = left;
         let origin = from.bound.map_or(line.allotment, |bound| bound.origin);
         let pool = from.pool;
         let bound = Some(Bound { checkout, origin });
@@ -138,8 +141,11 @@ impl Ledger {
 }
 
 fn require_distinct(lines: &[LoanLine]) -> Result<(), ActionRefusal> {
-    let mut seen = std::collections::BTreeSet::new();
-    let distinct = lines.iter().all(|line| line.units > 0 && seen.insert(line.allotment));
+    if lines.len() > LINES_PER_RECEIPT_MAX {
+        return Err(ActionRefusal::TooManyLines);
+    }
+    let mut seen = BTreeSet::new();
+    let distinct = lines.iter().all(|line| !line.units.is_zero() && seen.insert(line.allotment));
     if lines.is_empty() || !distinct {
         return Err(ActionRefusal::Malformed);
     }

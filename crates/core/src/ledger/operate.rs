@@ -1,9 +1,12 @@
 //! What a node does with its allotments: draw, return, reclaim, hand over.
 
 use super::command::{Action, ActionOutcome, ActionRefusal, LoanLine, Outcome, Refusal};
+use std::collections::BTreeMap;
+
 use super::{Allotment, AllotmentState, Ledger};
 use crate::id::{AllotmentId, Epoch, NodeId, PoolId};
 use crate::limits::ACTIONS_PER_OPERATION_MAX;
+use crate::units::Units;
 
 /// The lease in whose name an operation acts.
 #[derive(Clone, Copy)]
@@ -60,22 +63,23 @@ impl Ledger {
         &mut self,
         holder: Holder,
         pool: PoolId,
-        units: u64,
+        units: Units,
     ) -> Result<ActionOutcome, ActionRefusal> {
         if !self.may_draw(holder.node, pool)? {
             return Err(ActionRefusal::NotServedHere);
         }
-        let drawn = units.min(self.reserve(pool));
-        if drawn == 0 {
-            return Ok(ActionOutcome::Drawn { units: 0 });
+        let mut drawn = units.min(self.reserve(pool));
+        if drawn.is_zero() {
+            return Ok(ActionOutcome::Drawn { units: drawn });
+        }
+        if let Some(allotment) = self.open_allotment(holder, pool) {
+            drawn = drawn.min(allotment.units.room());
+            let sum = allotment.units.checked_add(drawn).ok_or(ActionRefusal::Malformed)?;
+            allotment.units = sum;
+        } else {
+            self.allot(holder, pool, drawn, None);
         }
         self.take_from_reserve(pool, drawn);
-        match self.open_allotment(holder, pool) {
-            Some(allotment) => allotment.units += drawn,
-            None => {
-                self.allot(holder, pool, drawn, None);
-            }
-        }
         Ok(ActionOutcome::Drawn { units: drawn })
     }
 
@@ -94,7 +98,7 @@ impl Ledger {
         &mut self,
         holder: Holder,
         pool: PoolId,
-        units: u64,
+        units: Units,
         bound: Option<super::Bound>,
     ) -> AllotmentId {
         let id = AllotmentId(self.next_number());
@@ -108,28 +112,28 @@ impl Ledger {
         &mut self,
         holder: Holder,
         id: AllotmentId,
-        units: u64,
+        units: Units,
     ) -> Result<ActionOutcome, ActionRefusal> {
         let allotment = self.own_live(holder, id)?;
-        if units == 0 {
+        if units.is_zero() {
             return Err(ActionRefusal::Malformed);
         }
-        if allotment.units < units {
-            return Err(ActionRefusal::TooFewUnits);
-        }
-        allotment.units -= units;
-        let (pool, bound, left) = (allotment.pool, allotment.bound, allotment.units);
+        let left = allotment.units.checked_sub(units).ok_or(ActionRefusal::TooFewUnits)?;
+        allotment.units = left;
+        let (pool, bound) = (allotment.pool, allotment.bound);
         let Some(bound) = bound else {
             self.add_to_reserve(pool, units);
             return Ok(ActionOutcome::Done);
         };
         // Until the thaw, a receipt under the frozen origin may be shown again: what was taken
         // from it goes back to it, so that it never holds less than the receipts under it.
-        match self.allotments.get_mut(&bound.origin) {
-            Some(origin) if origin.state != AllotmentState::Live => origin.units += units,
-            Some(_) | None => self.add_to_reserve(pool, units),
+        let origin = self.allotments.get_mut(&bound.origin);
+        let origin = origin.filter(|it| it.state != AllotmentState::Live && it.pool == pool);
+        match origin.and_then(|origin| Some((origin.units.checked_add(units)?, origin))) {
+            Some((sum, origin)) => origin.units = sum,
+            None => self.add_to_reserve(pool, units),
         }
-        if left == 0 {
+        if left.is_zero() {
             self.allotments.remove(&id);
         }
         Ok(ActionOutcome::Done)
@@ -137,16 +141,26 @@ impl Ledger {
 
     /// Gives back what the holder drew and does not use. Units that came with a checkout are its.
     pub(super) fn give_back_idle(&mut self, holder: Holder, used: &[LoanLine]) {
-        let mut idle: Vec<(PoolId, u64)> = Vec::new();
+        // A sum that is none is more than any allotment holds: all of it is kept.
+        let mut kept: BTreeMap<AllotmentId, Option<Units>> = BTreeMap::new();
+        for line in used {
+            let sum = kept.entry(line.allotment).or_insert(Some(Units::ZERO));
+            *sum = sum.and_then(|sum| sum.checked_add(line.units));
+        }
+        let mut idle: Vec<(PoolId, Units)> = Vec::new();
         for (id, allotment) in &mut self.allotments {
             let is_drawn = allotment.node == holder.node
                 && allotment.epoch == holder.epoch
                 && allotment.state == AllotmentState::Live
                 && allotment.bound.is_none();
-            if is_drawn {
-                let lines = used.iter().filter(|line| line.allotment == *id);
-                let kept = lines.map(|line| line.units).sum::<u64>().min(allotment.units);
-                idle.push((allotment.pool, allotment.units - kept));
+            if !is_drawn {
+                continue;
+            }
+            let kept = kept.get(id).copied().unwrap_or(Some(Units::ZERO));
+            if let Some(kept) = kept
+                && let Some(left) = allotment.units.checked_sub(kept)
+            {
+                idle.push((allotment.pool, left));
                 allotment.units = kept;
             }
         }

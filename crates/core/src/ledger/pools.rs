@@ -9,6 +9,8 @@ use super::command::{ActionRefusal, Outcome, Refusal};
 use super::event::EventKind;
 use crate::entitlement::{Date, Entitlement, LicenseSet, SetKind};
 use crate::id::{FeatureId, NodeId, PoolId, SetName, SiteName};
+use crate::limits::POOLS_MAX;
+use crate::units::Units;
 
 /// The entitlement in force, with the document as the vendor signed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub struct PoolTerms {
     pub kind: SetKind,
     /// The one site that draws from it; any site may if none is named.
     pub home: Option<SiteName>,
-    pub entitled: u64,
+    pub entitled: Units,
     /// Engines built after this day are not served.
     pub maintenance_until: Date,
     /// Why nothing new is lent from it, if so.
@@ -78,8 +80,16 @@ impl Ledger {
             self.entitlement_serial(),
         )
         .map_err(|error| Refusal::Entitlement { reason: error.to_string() })?;
+        let known = self.known_pools();
+        let lines = entitlement.sets.iter().flat_map(|set| {
+            set.features.iter().map(|line| (set.name.clone(), line.feature.clone()))
+        });
+        let new = lines.filter(|line| !known.contains_key(line)).count();
+        if known.len().saturating_add(new) > POOLS_MAX {
+            return Err(Refusal::TooManyPools { most: POOLS_MAX });
+        }
         let serial = entitlement.serial;
-        self.set_pools(&entitlement);
+        self.set_pools(&entitlement, &known);
         self.entitlement = Some(Installed { envelope: envelope.to_vec(), entitlement });
         self.catalog_version += 1;
         self.record(EventKind::EntitlementInstalled { serial });
@@ -127,31 +137,41 @@ impl Ledger {
         self.entitlement.as_ref()
     }
 
-    fn set_pools(&mut self, entitlement: &Entitlement) {
-        let known: BTreeMap<(SetName, FeatureId), PoolId> = self
-            .pools
-            .iter()
-            .map(|(id, pool)| ((pool.terms.set.clone(), pool.terms.feature.clone()), *id))
-            .collect();
+    fn known_pools(&self) -> BTreeMap<(SetName, FeatureId), PoolId> {
+        let named = self.pools.iter().map(|(id, pool)| {
+            let terms = &pool.terms;
+            ((terms.set.clone(), terms.feature.clone()), *id)
+        });
+        named.collect()
+    }
+
+    fn set_pools(
+        &mut self,
+        entitlement: &Entitlement,
+        known: &BTreeMap<(SetName, FeatureId), PoolId>,
+    ) {
         for pool in self.pools.values_mut() {
-            pool.set_entitled(0);
+            pool.set_entitled(Units::ZERO);
             pool.terms.closed = Some(Closed::NotEntitled);
         }
         for set in &entitlement.sets {
             for line in &set.features {
                 let key = (set.name.clone(), line.feature.clone());
+                // There are POOLS_MAX at most.
                 let next = PoolId(u32::try_from(self.pools.len()).unwrap_or(u32::MAX));
                 let id = known.get(&key).copied().unwrap_or(next);
                 let terms = terms_of(set, &line.feature, self.today);
+                // No entitlement that was opened has more.
+                let units = Units::new(line.units).unwrap_or(Units::MAX);
                 match self.pools.get_mut(&id) {
                     Some(pool) => {
                         let entitled = pool.terms.entitled;
                         pool.terms = PoolTerms { entitled, ..terms };
-                        pool.set_entitled(line.units);
+                        pool.set_entitled(units);
                     }
                     None => {
                         let mut pool = Pool { terms, reserve: 0 };
-                        pool.set_entitled(line.units);
+                        pool.set_entitled(units);
                         self.pools.insert(id, pool);
                     }
                 }
@@ -167,26 +187,29 @@ impl Ledger {
 
     /// Units of the reserve that can be lent: 0 while a cut waits.
     #[must_use]
-    pub fn reserve(&self, pool: PoolId) -> u64 {
-        self.pools.get(&pool).map_or(0, |pool| u64::try_from(pool.reserve).unwrap_or(0))
+    pub fn reserve(&self, pool: PoolId) -> Units {
+        self.pools.get(&pool).map_or(Units::ZERO, |pool| Units::of_reserve(pool.reserve))
     }
 
-    pub(super) fn add_to_reserve(&mut self, pool: PoolId, units: u64) {
+    // A reserve is the units entitled less those lent, each of them at most UNITS_PER_POOL_MAX in
+    // whatever passes `Ledger::check`, and so does each step of these three: none can overflow.
+
+    pub(super) fn add_to_reserve(&mut self, pool: PoolId, units: Units) {
         if let Some(pool) = self.pools.get_mut(&pool) {
-            pool.reserve += as_signed(units);
+            pool.reserve += units.signed();
         }
     }
 
-    pub(super) fn take_from_reserve(&mut self, pool: PoolId, units: u64) {
+    pub(super) fn take_from_reserve(&mut self, pool: PoolId, units: Units) {
         if let Some(pool) = self.pools.get_mut(&pool) {
-            pool.reserve -= as_signed(units);
+            pool.reserve -= units.signed();
         }
     }
 }
 
 impl Pool {
-    fn set_entitled(&mut self, units: u64) {
-        self.reserve += as_signed(units) - as_signed(self.terms.entitled);
+    fn set_entitled(&mut self, units: Units) {
+        self.reserve += units.signed() - self.terms.entitled.signed();
         self.terms.entitled = units;
     }
 }
@@ -197,7 +220,7 @@ fn terms_of(set: &LicenseSet, feature: &FeatureId, today: Option<Date>) -> PoolT
         feature: feature.clone(),
         kind: set.kind,
         home: set.home.clone(),
-        entitled: 0,
+        entitled: Units::ZERO,
         maintenance_until: set.maintenance_until,
         closed: closed_by(set, today),
     }
@@ -214,9 +237,4 @@ fn closed_by(set: &LicenseSet, today: Option<Date>) -> Option<Closed> {
         SetKind::Production => None,
         SetKind::Backup => Some(Closed::Standby),
     }
-}
-
-/// Units are limited far below `i64::MAX` when an entitlement is parsed.
-fn as_signed(units: u64) -> i64 {
-    i64::try_from(units).unwrap_or(i64::MAX)
 }

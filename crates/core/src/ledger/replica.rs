@@ -1,4 +1,5 @@
-//! The ledger as one process holds it: with notes of when that process saw what.
+//! The ledger as one process holds it: with notes of when that process saw what, and whether other
+//! replicas agree with it.
 //!
 //! Whoever leads may end a lease T(1+ρ) after its *own* note of the newest beat, so every process
 //! takes notes, followers too, and an election restarts no timer. Notes are never stored and never
@@ -8,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::command::{Command, Outcome};
-use super::{AllotmentState, FrozenLease, Ledger};
+use super::{Agreement, AllotmentState, FrozenLease, Ledger};
 use crate::id::{AllotmentId, Epoch, NodeId};
 use crate::time::Moment;
 
@@ -16,6 +17,7 @@ use crate::time::Moment;
 pub struct Replica {
     pub ledger: Ledger,
     pub notes: Notes,
+    pub agreement: Agreement,
 }
 
 /// When this process applied beats and freezes, on its own clock.
@@ -37,8 +39,13 @@ impl Replica {
     pub fn apply(&mut self, now: Moment, commands: &[Command]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
-            outcomes.push(self.ledger.apply(command));
+            let outcome = self.ledger.apply(command);
+            self.agreement.note(self.ledger.checkpoint());
+            if let (Command::Beat { beats, .. }, Outcome::Beaten(renewed)) = (command, &outcome) {
+                self.agreement.compare(&self.ledger, beats, renewed);
+            }
             self.notes.take(&self.ledger, now);
+            outcomes.push(outcome);
         }
         outcomes
     }
@@ -46,6 +53,7 @@ impl Replica {
     /// Replaces the ledger, after a restart or by a snapshot: everything counts as seen now.
     pub fn install(&mut self, ledger: Ledger, now: Moment) {
         self.ledger = ledger;
+        self.agreement.restart(self.ledger.checkpoint());
         self.notes = Notes::default();
         self.notes.take(&self.ledger, now);
     }

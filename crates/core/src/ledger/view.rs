@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::command::Founding;
+use super::digest::Checkpoint;
 use super::event::Event;
 use super::{Allotment, AllotmentState, Lease, Ledger, Node, Pool, PoolTerms};
 use crate::entitlement::Date;
 use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, PoolId, SiteName};
 use crate::time::Timings;
+use crate::units::Units;
 
 /// What the ledger says one node holds: the whole truth after `version` commands.
 ///
@@ -40,7 +42,7 @@ pub struct NodeView {
 pub struct Held {
     pub allotment: AllotmentId,
     pub pool: PoolId,
-    pub units: u64,
+    pub units: Units,
     /// Set when the units belong to one checkout that moved here.
     pub bound: Option<CheckoutId>,
 }
@@ -60,11 +62,11 @@ pub struct Catalog {
 /// Where the units of one pool are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolTotals {
-    pub entitled: u64,
+    pub entitled: Units,
     /// Negative while a cut waits for running calls to end.
     pub reserve: i64,
-    pub live: u64,
-    pub frozen: u64,
+    pub live: Units,
+    pub frozen: Units,
 }
 
 impl Ledger {
@@ -137,6 +139,12 @@ impl Ledger {
         self.version
     }
 
+    /// What this replica has come to.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { version: self.version, digest: self.digest }
+    }
+
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<&Node> {
         self.nodes.get(&node)
@@ -187,15 +195,17 @@ impl Ledger {
             .iter()
             .map(|(id, pool)| {
                 let (entitled, reserve) = (pool.terms.entitled, pool.reserve);
-                (*id, PoolTotals { entitled, reserve, live: 0, frozen: 0 })
+                (*id, PoolTotals { entitled, reserve, live: Units::ZERO, frozen: Units::ZERO })
             })
             .collect();
         for allotment in self.allotments.values() {
             let total = totals.entry(allotment.pool).or_default();
-            match allotment.state {
-                AllotmentState::Live => total.live += allotment.units,
-                AllotmentState::Frozen(_) => total.frozen += allotment.units,
-            }
+            let sum = match allotment.state {
+                AllotmentState::Live => &mut total.live,
+                AllotmentState::Frozen(_) => &mut total.frozen,
+            };
+            // More than a pool can have is lent in no state that passes `Ledger::check`.
+            *sum = sum.checked_add(allotment.units).unwrap_or(Units::MAX);
         }
         totals
     }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::desk::message::{BeatAnswer, Operated, Report, Ticket};
 use crate::id::{Epoch, NodeId, PoolId, ProcessId};
-use crate::ledger::NodeView;
 use crate::ledger::command::Command;
+use crate::ledger::{Checkpoint, NodeView};
 
 /// A node asks for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct BeatRequest {
     pub seq: u64,
     /// The newest beat of this epoch that the sender saw acknowledged.
     pub heard: u64,
+    /// What the sender's replica has come to.
+    pub applied: Option<Checkpoint>,
     pub report: Report,
 }
 

@@ -118,7 +118,7 @@ impl Steward {
         request: BeatRequest,
         ticket: Ticket,
     ) {
-        let BeatRequest { node, epoch, seq, heard, report } = request;
+        let BeatRequest { node, epoch, seq, heard, applied, report } = request;
         let lease_ms = replica.ledger.timings().map_or(0, |timings| timings.lease_ms);
         let known = self.nodes.get(&node).filter(|known| known.epoch == epoch);
         let heard_at = match known {
@@ -142,7 +142,7 @@ impl Steward {
             self.answer(ticket, answer);
             return;
         }
-        self.beats.push((Beat { node, epoch, seq }, ticket));
+        self.beats.push((Beat { node, epoch, seq, applied }, ticket));
         let live = replica.ledger.leases().filter(|(_, lease)| lease.live).count();
         if self.beats.len() >= live {
             self.send_beats(now);

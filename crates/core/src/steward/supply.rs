@@ -9,6 +9,7 @@ use crate::id::{NodeId, PoolId};
 use crate::ledger::Ledger;
 use crate::ledger::command::{Action, ActionOutcome};
 use crate::time::{Moment, Now};
+use crate::units::Units;
 
 /// A node is asked for idle units of a pool no more often than this, so that the last unit is not
 /// passed to and fro all the time.
@@ -45,13 +46,15 @@ pub(super) fn plan(ledger: &Ledger, node: NodeId, want: &Want) -> Vec<Action> {
     let mut spare = want.spare;
     let mut draws = Vec::new();
     for pool in open_pools(ledger, node, want) {
-        let reserve = ledger.reserve(pool);
+        let reserve = ledger.reserve(pool).get();
         let for_need = need.min(reserve);
         let for_spare = spare.min((reserve - for_need) / live.max(1));
         need -= for_need;
         spare -= for_spare;
-        if for_need + for_spare > 0 {
-            draws.push(Action::Draw { pool, units: for_need + for_spare });
+        // Both together are no more than the reserve.
+        let units = Units::new(for_need + for_spare).unwrap_or_default();
+        if !units.is_zero() {
+            draws.push(Action::Draw { pool, units });
         }
     }
     draws
@@ -65,7 +68,8 @@ pub(super) fn drawn(outcomes: &[ActionOutcome], draws: &[usize]) -> Option<BTree
     let mut drawn: BTreeMap<usize, u64> = BTreeMap::new();
     for (outcome, want) in outcomes.iter().zip(draws) {
         if let ActionOutcome::Drawn { units } = outcome {
-            *drawn.entry(*want).or_default() += units;
+            let sum = drawn.entry(*want).or_default();
+            *sum = sum.saturating_add(units.get());
         }
     }
     Some(drawn)
@@ -111,7 +115,7 @@ impl Steward {
         if pools.is_empty() {
             return Supply::NotServed;
         }
-        let mut is_coming = pools.iter().any(|pool| ledger.reserve(*pool) > 0);
+        let mut is_coming = pools.iter().any(|pool| !ledger.reserve(*pool).is_zero());
         for pool in &pools {
             is_coming |= self.recall(now, ledger, node, *pool, missing);
         }
@@ -129,12 +133,17 @@ impl Steward {
         let totals = ledger.totals();
         let mut in_use = 0;
         let mut entitled = 0;
+        // What nodes say of themselves, and how often one names a pool, has no limit; nothing comes
+        // of it but what engines are told of a denial.
         for pool in pools {
             let Some(total) = totals.get(pool) else { continue };
-            let idle: u64 =
-                self.others(ledger, asker).filter_map(|(_, known)| Some(known?.free(*pool))).sum();
-            entitled += total.entitled;
-            in_use += (total.live + total.frozen).saturating_sub(idle);
+            let others = self.others(ledger, asker);
+            let idle = others
+                .filter_map(|(_, known)| Some(known?.free(*pool)))
+                .fold(0, u64::saturating_add);
+            let lent = total.live.get() + total.frozen.get();
+            entitled = u64::saturating_add(entitled, total.entitled.get());
+            in_use = u64::saturating_add(in_use, lent.saturating_sub(idle));
         }
         (in_use, entitled)
     }

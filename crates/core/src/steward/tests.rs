@@ -22,7 +22,12 @@ fn beats_are_gathered_into_one_entry_and_acknowledged_when_it_is_applied() {
     assert_eq!(stage.proposals(), []);
     stage.pass(1);
     let [(token, commands)] = stage.proposals().try_into().unwrap();
-    let beats = [1, 2].map(|node| Beat { node: NodeId(node), epoch: stage.epoch(node), seq: 1 });
+    let beats = [1, 2].map(|node| Beat {
+        node: NodeId(node),
+        epoch: stage.epoch(node),
+        seq: 1,
+        applied: None,
+    });
     let wall_ms = stage.now.wall_ms;
     assert_eq!(commands, [Command::Beat { beats: beats.to_vec(), wall_ms }]);
     assert_eq!(stage.answers, BTreeMap::new(), "nothing is acknowledged before it is applied");
@@ -323,7 +328,7 @@ fn need_comes_before_headroom_and_headroom_is_shared() {
         let mut stage = Stage::new(10);
         stage.operate(1, 1, need, spare);
         stage.commit_all();
-        assert_eq!(stage.replica.ledger.totals()[&FIRST].live, drawn, "{need} and {spare}");
+        assert_eq!(stage.replica.ledger.totals()[&FIRST].live.get(), drawn, "{need} and {spare}");
     }
 }
 
@@ -334,7 +339,7 @@ fn a_home_pool_is_drawn_from_before_a_floating_one() {
     stage.operate(1, 1, 6, 0);
     stage.commit_all();
     let totals = stage.replica.ledger.totals();
-    assert_eq!((totals[&FIRST].live, totals[&SECOND].live), (2, 4));
+    assert_eq!((totals[&FIRST].live.get(), totals[&SECOND].live.get()), (2, 4));
 }
 
 #[test]
@@ -379,7 +384,7 @@ fn units_of_a_lease_that_has_ended_are_in_use_until_they_thaw() {
     stage.report(3, 0);
     freeze(&mut stage.replica.ledger, 2);
     let totals = stage.replica.ledger.totals()[&FIRST];
-    assert_eq!((totals.live, totals.frozen), (4, 6));
+    assert_eq!((totals.live.get(), totals.frozen.get()), (4, 6));
     assert_eq!(stage.supply(1, 2), Supply::Exhausted { in_use: 10, entitled: 10 });
 
     // The node is back: what its former process said is not what this one has free.
@@ -480,7 +485,7 @@ impl Stage {
     fn beat_with(&mut self, node: u64, seq: u64, heard: u64, report: Report) -> Ticket {
         let ticket = self.ticket();
         let (node, epoch) = (NodeId(node), self.epoch(node));
-        let request = BeatRequest { node, epoch, seq, heard, report };
+        let request = BeatRequest { node, epoch, seq, heard, applied: None, report };
         self.steward.handle_beat(self.now, &self.replica, request, ticket);
         self.take();
         ticket

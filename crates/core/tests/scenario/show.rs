@@ -67,7 +67,8 @@ pub(crate) fn events(ledger: &Ledger, shown: u64) -> (u64, Vec<String>) {
 }
 
 fn event(ledger: &Ledger, kind: &EventKind) -> String {
-    let name = |node: &NodeId| ledger.node(*node).map(|it| it.name.clone()).unwrap_or_default();
+    let name =
+        |node: &NodeId| ledger.node(*node).map_or_else(String::new, |it| it.name.to_string());
     match kind {
         EventKind::Founded { .. } => "founded".into(),
         EventKind::Admitted { node, site } => format!("admitted {} in {site}", name(node)),

@@ -163,7 +163,8 @@ impl World {
 
     pub(crate) fn add_node(&mut self, name: &str, site: &str) {
         let node = NodeId(self.machines.len() as u64 + 1);
-        let admit = Command::Admit { node, site: site.parse().unwrap(), name: name.into() };
+        let admit =
+            Command::Admit { node, site: site.parse().unwrap(), name: name.parse().unwrap() };
         assert_eq!(self.apply(&[admit]), [Outcome::Done]);
         self.add_machine(name, node, site);
     }
@@ -512,7 +513,8 @@ impl World {
                 self.steward.handle_open(OpenRequest { node, process, after, gone }, call);
             }
             Effect::Beat { epoch, seq, heard, report } => {
-                let request = BeatRequest { node, epoch, seq, heard, report };
+                let applied = None;
+                let request = BeatRequest { node, epoch, seq, heard, applied, report };
                 self.steward.handle_beat(now, &self.replica, request, call);
             }
             Effect::Operate(operation) => {
@@ -613,16 +615,18 @@ impl World {
         assert_eq!(ledger.check(), Ok(()), "at {} ms", self.now_ms);
         let mut held: BTreeMap<PoolId, u64> = BTreeMap::new();
         let valid = self.engines.values().filter(|engine| engine.until_ms > self.now_ms);
-        for line in valid.filter_map(|engine| engine.receipt.as_ref()).flat_map(|it| open(it).lines)
+        for line in valid
+            .filter_map(|engine| engine.receipt.as_ref())
+            .flat_map(|it| open(it).lines.to_vec())
         {
-            *held.entry(line.pool).or_default() += line.units;
+            *held.entry(line.pool).or_default() += line.units.get();
         }
         for (pool, total) in ledger.totals() {
             let held = held.get(&pool).copied().unwrap_or(0);
             // A cut is complete when running checkouts have ended.
             let is_cut = total.reserve < 0;
             assert!(
-                held <= total.entitled || is_cut,
+                held <= total.entitled.get() || is_cut,
                 "pool {pool} at {} ms: engines hold {held} of {total:?}",
                 self.now_ms
             );

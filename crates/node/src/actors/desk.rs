@@ -323,7 +323,9 @@ impl DeskTask {
                     .spawn(async move { Completion::Opened(route.open(request).await) });
             }
             Effect::Beat { epoch, seq, heard, report } => {
-                let request = BeatRequest { node, epoch, seq, heard, report };
+                // Of this very node's ledger, not of a view that the leader sent.
+                let applied = Some(self.consensus.read(|replica| replica.ledger.checkpoint()));
+                let request = BeatRequest { node, epoch, seq, heard, applied, report };
                 self.completions.spawn(async move {
                     Completion::Beaten { epoch, seq, answer: route.beat(request).await }
                 });
@@ -377,15 +379,19 @@ impl DeskTask {
     fn on_applied(&mut self) {
         let known = self.desk.catalog_version();
         let node = self.identity.desk.node;
-        let (view, catalog) = self.consensus.read(|replica| {
+        let (view, catalog, is_odd) = self.consensus.read(|replica| {
             let view = replica.ledger.view(node);
             let is_newer = replica.ledger.catalog_version() > known;
-            (view, is_newer.then(|| replica.ledger.catalog()))
+            let is_odd = replica.agreement.is_odd(node);
+            (view, is_newer.then(|| replica.ledger.catalog()), is_odd)
         });
         if has_left(&self.consensus, node) {
             self.route.expulsion.tell("this node was removed from the cluster");
         }
         let now = now(&self.clock);
+        if is_odd {
+            self.desk.on_diverged(now);
+        }
         if let Some(catalog) = catalog {
             self.desk.on_catalog(now, catalog);
         }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use leasehold_consensus::{Peer, ProposeError, Status as RaftStatus};
-use leasehold_core::id::{Generation, NodeId};
+use leasehold_core::id::{Generation, InvalidId, NodeId, NodeName};
 use leasehold_core::ledger::command::{Command, Outcome, Refusal};
 
 use super::{Change, Membership, MembershipError, not_now, of_propose, refused};
@@ -48,8 +48,10 @@ impl Membership {
             }
             None => {}
         }
+        let name: NodeName =
+            peer.name.parse().map_err(|error: InvalidId| refused(error.to_string()))?;
+        let site = peer.site.clone();
         self.call_back(cluster, node, &peer).await?;
-        let (site, name) = (peer.site.clone(), peer.name.clone());
         let known = self.consensus.read(|replica| replica.ledger.node(node).cloned());
         let is_begun = known.is_some_and(|it| !it.removed && it.lease.is_none() && it.site == site);
         if !is_begun {

@@ -85,7 +85,8 @@ impl Peers {
     /// No answer in time, or a refusal.
     pub async fn beat(&self, leader: NodeId, asked: BeatRequest) -> Result<BeatAnswer, PeerError> {
         let header = Some(self.header(leader)?);
-        let payload = encode(&asked.report).map_err(|status| call(leader, status))?;
+        let payload =
+            encode(&(&asked.report, asked.applied)).map_err(|status| call(leader, status))?;
         let BeatRequest { epoch, seq, heard, .. } = asked;
         let request = wire::BeatRequest { header, epoch: epoch.0, seq, heard_seq: heard, payload };
         let answered = self.steward(leader)?.beat(timed(request, STEWARD_DEADLINE)).await;

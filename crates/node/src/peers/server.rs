@@ -4,6 +4,7 @@ use bytes::Bytes;
 use leasehold_consensus::{Consensus, PeerCertificate};
 use leasehold_core::desk::message::{Operation, Report, Want};
 use leasehold_core::id::{Epoch, NodeId, PoolId};
+use leasehold_core::ledger::Checkpoint;
 use leasehold_core::ledger::command::Action;
 use leasehold_core::steward::message::{BeatRequest, OpenRequest};
 use leasehold_proto::internal::v1 as wire;
@@ -84,8 +85,9 @@ impl Steward for PeerService {
         let node = self.sender(request.get_ref().header.as_ref(), request.extensions())?;
         self.require_leader()?;
         let wire::BeatRequest { epoch, seq, heard_seq, payload, .. } = request.into_inner();
-        let report: Report = decode(&payload)?;
-        let asked = BeatRequest { node, epoch: Epoch(epoch), seq, heard: heard_seq, report };
+        let (report, applied): (Report, Option<Checkpoint>) = decode(&payload)?;
+        let (epoch, heard) = (Epoch(epoch), heard_seq);
+        let asked = BeatRequest { node, epoch, seq, heard, applied, report };
         let answer = self.steward.beat(asked).await.ok_or_else(unknown)?;
         Ok(Response::new(wire::BeatResponse { payload: encode(&answer)? }))
     }

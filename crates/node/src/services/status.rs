@@ -74,9 +74,10 @@ impl<'a> Live<'a> {
 
     fn used(&self, pool: PoolId) -> PoolUse {
         let used = self.reports.values().filter_map(|report| report.pools.get(&pool));
+        // What nodes say of themselves has no limit.
         used.fold(PoolUse::default(), |sum, used| PoolUse {
-            in_use: sum.in_use + used.in_use,
-            free: sum.free + used.free,
+            in_use: sum.in_use.saturating_add(used.in_use),
+            free: sum.free.saturating_add(used.free),
         })
     }
 }
@@ -102,11 +103,11 @@ fn node_status(
         Some(_) => v1::LeaseState::Ended,
     };
     let beat = node.lease.as_ref().and_then(|lease| replica.notes.beat(id, lease.epoch));
-    let lent = replica.ledger.view(id).held.iter().map(|held| held.units).sum();
+    let lent = replica.ledger.view(id).held.iter().map(|held| held.units.get()).sum();
     let report = live.reports.get(&id);
     v1::NodeStatus {
         node_id: id.0,
-        name: node.name.clone(),
+        name: node.name.to_string(),
         site: node.site.to_string(),
         peer_address: address_of(sources.raft, id),
         role: role.into(),
@@ -116,14 +117,14 @@ fn node_status(
         units_lent: lent,
         checkouts: report.map(|report| report.running),
         units_frozen: frozen(&replica.ledger, id),
-        units_in_use: report.map(|report| report.pools.values().map(|pool| pool.in_use).sum()),
+        units_in_use: report.map(|report| total(report.pools.values().map(|pool| pool.in_use))),
     }
 }
 
 fn frozen(ledger: &Ledger, node: NodeId) -> u64 {
     let of_node = ledger.allotments().filter(|(_, allotment)| allotment.node == node);
     let frozen = of_node.filter(|(_, it)| matches!(it.state, AllotmentState::Frozen(_)));
-    frozen.map(|(_, allotment)| allotment.units).sum()
+    frozen.map(|(_, allotment)| allotment.units.get()).sum()
 }
 
 fn address_of(raft: &Status, id: NodeId) -> String {
@@ -139,39 +140,48 @@ fn sites(nodes: &[v1::NodeStatus]) -> Vec<v1::SiteStatus> {
         site.nodes += 1;
         site.live_nodes += u32::from(node.lease() == v1::LeaseState::Live);
         site.units_lent += node.units_lent;
-        site.checkouts += node.checkouts.unwrap_or(0);
+        site.checkouts = site.checkouts.saturating_add(node.checkouts.unwrap_or(0));
     }
     sites.into_values().collect()
 }
 
-fn pools(ledger: &Ledger, figures: &Figures, live: &Live<'_>) -> Vec<v1::PoolStatus> {
+fn pools(ledger: &Ledger, figures: &Figures, reported: &Live<'_>) -> Vec<v1::PoolStatus> {
     let totals = ledger.totals();
     let pools = ledger.pools().iter().map(|(id, pool)| {
-        let total = totals.get(id).copied().unwrap_or_default();
-        let PoolTotals { entitled, reserve, live: lent, frozen } = total;
+        let totals = totals.get(id).copied().unwrap_or_default();
+        let PoolTotals { entitled, reserve, live, frozen } = totals;
+        let lent = live.get();
         let feature = &pool.terms.feature;
-        let PoolUse { in_use, free } = live.used(*id);
+        let PoolUse { in_use, free } = reported.used(*id);
         let all = figures.values().map(|known| &known.report);
+        let waiting = reported.reports.values().filter_map(|it| it.waiting.get(feature));
+        let denied = all.clone().filter_map(|report| report.denied.get(feature));
+        let overrun_ms = all.filter_map(|report| report.overrun_ms.get(id));
         v1::PoolStatus {
             pool_id: id.0,
             set: pool.terms.set.to_string(),
             kind: wire_kind(pool.terms.kind).into(),
             feature: feature.to_string(),
-            entitled,
+            entitled: entitled.get(),
             reserve,
             lent,
-            frozen,
+            frozen: frozen.get(),
             // A report is up to a second older than the ledger.
             in_use: in_use.min(lent),
-            free_at_nodes: if live.is_complete { lent.saturating_sub(in_use) } else { free },
-            waiting: live.reports.values().filter_map(|it| it.waiting.get(feature)).sum(),
-            denied: all.clone().filter_map(|report| report.denied.get(feature)).sum(),
-            overrun_ms: all.filter_map(|report| report.overrun_ms.get(id)).sum(),
+            free_at_nodes: if reported.is_complete { lent.saturating_sub(in_use) } else { free },
+            waiting: total(waiting.copied()),
+            denied: total(denied.copied()),
+            overrun_ms: total(overrun_ms.copied()),
             withheld_reason: u32::try_from(i32::from(withheld(pool.terms.closed))).unwrap_or(0),
             state: state(pool).into(),
         }
     });
     pools.collect()
+}
+
+/// A sum of what nodes say of themselves.
+fn total(figures: impl Iterator<Item = u64>) -> u64 {
+    figures.fold(0, u64::saturating_add)
 }
 
 fn withheld(closed: Option<Closed>) -> v1::Reason {

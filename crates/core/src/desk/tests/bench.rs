@@ -10,7 +10,7 @@ use crate::entitlement::{Date, LicenseSet};
 use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, PoolId, RequestId};
 use crate::ledger::Replica;
 use crate::ledger::tests::fixture::{self, CLUSTER, cluster, process};
-use crate::receipt::{Receipt, ReceiptKey, ReceiptLine};
+use crate::receipt::{Receipt, ReceiptKey, ReceiptLine, ReceiptLines};
 use crate::steward::Steward;
 use crate::steward::message::{
     Answer as StewardAnswer, BeatRequest, Effect as StewardEffect, OpenRequest,
@@ -235,7 +235,8 @@ impl Bench {
             }
             Effect::Beat { epoch, seq, heard, report } => {
                 let (epoch, seq, heard, report) = (*epoch, *seq, *heard, report.clone());
-                let request = BeatRequest { node, epoch, seq, heard, report };
+                let applied = Some(self.replica.ledger.checkpoint());
+                let request = BeatRequest { node, epoch, seq, heard, applied, report };
                 self.steward.handle_beat(now, &self.replica, request, 1);
                 let gathered = Now { steady: now.steady + 50, ..now };
                 self.steward.on_tick(gathered, &self.replica);
@@ -325,14 +326,14 @@ pub(super) fn plain(reason: Reason) -> Denial {
 /// A receipt as another node would have granted it.
 pub(super) fn receipt_of(node: u64, epoch: Epoch, counter: u64, lines: &[ReceiptLine]) -> Vec<u8> {
     let checkout = CheckoutId::of(epoch, counter);
-    let receipt =
-        Receipt { checkout, node: NodeId(node), epoch, issued_ms: 5, lines: lines.to_vec() };
+    let lines = ReceiptLines::new(lines.to_vec()).unwrap();
+    let receipt = Receipt { checkout, node: NodeId(node), epoch, issued_ms: 5, lines };
     receipt.seal(&receipt_key())
 }
 
 /// The receipt that another node made when it took the checkout over.
 pub(super) fn remade(it: &Receipt, node: NodeId, epoch: Epoch, lines: &[ReceiptLine]) -> Vec<u8> {
-    let lines = lines.to_vec();
+    let lines = ReceiptLines::new(lines.to_vec()).unwrap();
     Receipt { node, epoch, lines, ..it.clone() }.seal(&receipt_key())
 }
 

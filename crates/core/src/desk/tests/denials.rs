@@ -9,6 +9,7 @@ use crate::ledger::command::Command;
 use crate::ledger::tests::fixture::*;
 use crate::limits::{FEATURES_PER_CHECKOUT_MAX, UNITS_PER_LINE_MAX, WAIT_MS_MAX};
 use crate::receipt::ReceiptLine;
+use crate::units::Units;
 
 #[test]
 fn each_denial_of_a_checkout_says_what_is_wrong() {
@@ -229,7 +230,7 @@ fn after_its_lease() -> Bench {
 }
 
 fn line(allotment: u64) -> ReceiptLine {
-    ReceiptLine { pool: FIRST, allotment: AllotmentId(allotment), units: 1 }
+    ReceiptLine { pool: FIRST, allotment: AllotmentId(allotment), units: Units::ONE }
 }
 
 fn forged(receipt: &[u8]) -> Vec<u8> {

@@ -5,6 +5,7 @@ use crate::desk::message::{Answer, Effect, HandOver};
 use crate::id::{Epoch, NodeId};
 use crate::ledger::tests::fixture::*;
 use crate::receipt::ReceiptLine;
+use crate::units::Units;
 
 /// The ledger still counted the old epoch of a restarted node as live. Another node asked it for a
 /// call of that epoch; its book was empty, and it said that the call had ended.
@@ -13,7 +14,7 @@ fn a_node_that_started_anew_says_of_no_call_that_it_has_ended() {
     let mut bench = Bench::open(vec![set("all", &[("cpa", 10)])]);
     let allotment = bench.draw_at(2, FIRST, 1);
     let before = Epoch(newest_epoch(&bench.replica.ledger, 1).0 - 1);
-    let lines = [ReceiptLine { pool: FIRST, allotment, units: 1 }];
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: Units::from(1) }];
     let ticket = bench.hand_over(&receipt_of(1, before, 1, &lines), 2);
     assert_eq!(bench.answer(ticket), Some(&Answer::HandOver(HandOver::NotNow)));
 }
@@ -25,7 +26,7 @@ fn a_claim_does_not_wait_for_a_node_whose_lease_has_ended() {
     let mut bench = Bench::open(vec![set("all", &[("cpa", 10)])]);
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
-    let lines = [ReceiptLine { pool: FIRST, allotment, units: 2 }];
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: Units::from(2) }];
     let ticket = bench.renew(&receipt_of(2, epoch, 1, &lines), 10_000);
     let is_asked = |it: &Effect| matches!(it, Effect::HandOver { from, .. } if *from == NodeId(2));
     assert!(bench.unanswered.iter().any(is_asked), "{:?}", bench.unanswered);

@@ -3,10 +3,12 @@
 use super::bench::*;
 use crate::desk::book::BUCKET_MS;
 use crate::desk::message::{Answer, HandOver, Reason};
-use crate::id::NodeId;
-use crate::ledger::command::{Action, LoanLine};
+use crate::id::{AllotmentId, Epoch, NodeId, PoolId};
+use crate::ledger::command::{Action, ActionOutcome, LoanLine, Outcome};
 use crate::ledger::tests::fixture::*;
+use crate::limits::LINES_PER_RECEIPT_MAX;
 use crate::receipt::ReceiptLine;
+use crate::units::Units;
 
 /// A node was paused for longer than its lease and its checkouts lasted. Other nodes had taken over
 /// its calls meanwhile. An engine showed its new receipt to it right after the pause, when it did
@@ -44,7 +46,7 @@ fn a_call_that_was_covered_elsewhere_comes_back_though_it_expired_here() {
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
     bench.freeze(2);
-    let lines = [ReceiptLine { pool: FIRST, allotment, units: 2 }];
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: Units::from(2) }];
     let receipt = remade(&first, NodeId(2), epoch, &lines);
     let ticket = bench.renew(&receipt, 10_000);
     let Some(Answer::Renewed { receipt: Some(anew), .. }) = bench.answer(ticket) else {
@@ -84,7 +86,7 @@ fn units_that_arrive_late_for_a_call_that_expired_here_before_stay_its_own() {
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
     bench.freeze(2);
-    let lines = [ReceiptLine { pool: FIRST, allotment, units: 2 }];
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: Units::from(2) }];
     let receipt = remade(&first, NodeId(2), epoch, &lines);
     bench.is_connected = false;
     let ticket = bench.renew(&receipt, 10_000);
@@ -108,7 +110,7 @@ fn a_running_call_is_covered_before_new_requests_are_served() {
     bench.draw_at(3, SECOND, 1);
     let new = bench.ask(waiting(5_000, item(1, &[("asr.tier1", 1), ("cpa", 1)])));
     assert_eq!(bench.answer(new), None, "no unit of one feature is free");
-    let lines = [ReceiptLine { pool: FIRST, allotment, units: 1 }];
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: Units::from(1) }];
     let receipt = receipt_of(2, epoch, 1, &lines);
     let renewal = bench.renew(&receipt, 10_000);
     bench.answer_hand_over(read(&receipt).checkout, None);
@@ -124,7 +126,7 @@ fn a_covered_calls_own_units_go_back_only_when_its_old_receipt_has_died() {
     let mut bench = Bench::open(sets());
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
-    let lines = [ReceiptLine { pool: FIRST, allotment, units: 2 }];
+    let lines = [ReceiptLine { pool: FIRST, allotment, units: Units::from(2) }];
     let receipt = receipt_of(2, epoch, 1, &lines);
     let checkout = read(&receipt).checkout;
     let renewal = bench.renew(&receipt, 0);
@@ -132,18 +134,59 @@ fn a_covered_calls_own_units_go_back_only_when_its_old_receipt_has_died() {
     assert!(matches!(bench.answer(renewal), Some(Answer::Renewed { .. })), "covered");
     // The other node did hand it over.
     let operation = bench.replica.ledger.view(NodeId(2)).operation + 1;
-    let moved =
-        Action::HandOver { checkout, to: NodeId(1), lines: vec![LoanLine { allotment, units: 2 }] };
+    let moved = Action::HandOver {
+        checkout,
+        to: NodeId(1),
+        lines: vec![LoanLine { allotment, units: Units::from(2) }],
+    };
     bench.replica.ledger.apply(&operate(2, epoch, operation, &[moved]));
     let bound = |bench: &Bench| {
         let live = bench.replica.ledger.allotments();
-        live.filter(|(_, it)| it.bound.is_some()).map(|(_, it)| it.units).sum::<u64>()
+        live.filter(|(_, it)| it.bound.is_some()).map(|(_, it)| it.units.get()).sum::<u64>()
     };
     // The engine never heard of the cover, and renews no more: its old receipt lives for a TTL.
     bench.pass(29_000);
     assert_eq!(bound(&bench), 2, "in use under the old receipt");
     bench.pass(5_000);
     assert_eq!(bound(&bench), 0, "given back");
+}
+
+/// A call of eight features ran at one node and was covered at another; both handed it over. The
+/// nine lines made a checkout for which no receipt could be written: the desk panicked when the
+/// engine renewed it, and took every call of its node along.
+#[test]
+fn a_checkout_that_comes_with_more_lines_than_a_receipt_holds_is_renewed_with_those_that_fit() {
+    let features = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|feature| (feature, 5));
+    let mut bench = Bench::open(vec![set("all", &features)]);
+    let first: Vec<_> = (0..8).map(|pool| (bench.draw_at(2, PoolId(pool), 1), 1)).collect();
+    let covered = [(bench.draw_at(3, FIRST, 1), 1)];
+    for (node, lines) in [(2, &first[..]), (3, &covered[..])] {
+        let moved = operated(&mut bench.replica.ledger, node, &[hand_over(7, 1, lines)]);
+        assert_eq!(moved, Outcome::Operated(vec![ActionOutcome::Done]), "node {node}");
+    }
+    bench.pass(1_100);
+    assert_eq!(bench.desk.status().running, 1, "it has arrived");
+    let line = |(allotment, _): &(AllotmentId, u64)| ReceiptLine {
+        pool: FIRST,
+        allotment: *allotment,
+        units: Units::ONE,
+    };
+    let shown: Vec<_> = first.iter().map(line).collect();
+    let renewal = bench.renew(&receipt_of(2, Epoch(1), 7, &shown), 0);
+    let Some(Answer::Renewed { receipt: Some(anew), .. }) = bench.answer(renewal).cloned() else {
+        panic!("{:?}", bench.answer(renewal));
+    };
+    assert_eq!(read(&anew).lines.len(), LINES_PER_RECEIPT_MAX);
+    let held = |bench: &Bench| {
+        let held = bench.replica.ledger.view(NodeId(1)).held;
+        held.iter().filter(|it| it.bound == Some(checkout(7)) && !it.units.is_zero()).count()
+    };
+    bench.pass(20_000);
+    assert_eq!(held(&bench), 9, "the engine may use the ninth under an older receipt");
+    bench.renewed(&anew);
+    bench.pass(12_000);
+    assert_eq!(held(&bench), 8, "the ninth goes back once that has died");
+    bench.renewed(&anew);
 }
 
 fn sets() -> Vec<crate::entitlement::LicenseSet> {

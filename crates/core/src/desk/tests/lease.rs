@@ -2,9 +2,10 @@
 
 use super::bench::*;
 use crate::desk::message::{Answer, Effect, HandOver, Reason};
-use crate::id::Epoch;
+use crate::id::{Epoch, NodeId};
 use crate::ledger::tests::fixture::*;
 use crate::time::{Moment, Now};
+use crate::units::Units;
 
 #[test]
 fn a_desk_lends_until_its_lease_runs_out_and_not_a_moment_longer() {
@@ -151,7 +152,7 @@ fn a_new_epoch_starts_with_an_empty_desk_and_brings_its_own_calls_back_by_receip
 fn a_late_answer_of_an_older_epoch_is_ignored() {
     let mut bench = Bench::open(sets());
     let first = bench.desk.status().epoch.unwrap();
-    let old_view = bench.replica.ledger.view(crate::id::NodeId(1));
+    let old_view = bench.replica.ledger.view(NodeId(1));
     bench.freeze(1);
     bench.pass(1_100);
     let before = bench.desk.status();
@@ -187,7 +188,7 @@ fn an_epoch_that_a_desk_has_asked_to_replace_is_never_lent_under() {
     bench.is_connected = false;
     bench.give_catalog();
     let first = opened(&mut bench.replica.ledger, 1, 1);
-    let view = bench.replica.ledger.view(crate::id::NodeId(1));
+    let view = bench.replica.ledger.view(NodeId(1));
     bench.desk.on_view(bench.now(), &view);
     bench.pass(600);
     let asked = bench.unanswered.pop();
@@ -208,7 +209,7 @@ fn a_desk_without_a_lease_asks_for_no_wake_up_in_the_past() {
     bench.is_connected = false;
     let ticket = bench.ask(waiting(20_000, item(1, &[("cpa", 5)])));
     bench.freeze(1);
-    let view = bench.replica.ledger.view(crate::id::NodeId(1));
+    let view = bench.replica.ledger.view(NodeId(1));
     bench.desk.on_view(bench.now(), &view);
     bench.pump();
     for _ in 0..50 {
@@ -272,18 +273,18 @@ fn one_that_is_held_by_a_live_node_is_asked_for_and_covered_if_it_does_not_come(
         let mut bench = Bench::open(sets());
         let allotment = bench.draw_at(2, FIRST, 2);
         let epoch = newest_epoch(&bench.replica.ledger, 2);
-        let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: 2 };
+        let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: Units::from(2) };
         let receipt = receipt_of(2, epoch, 1, &[line]);
         let ticket = bench.renew(&receipt, 10_000);
         let checkout = read(&receipt).checkout;
-        let asked = Effect::HandOver { from: crate::id::NodeId(2), checkout, receipt };
+        let asked = Effect::HandOver { from: NodeId(2), checkout, receipt };
         assert_eq!(bench.unanswered, [asked]);
         bench.answer_hand_over(checkout, answer);
         let Some(Answer::Renewed { receipt: Some(anew), life }) = bench.answer(ticket) else {
             panic!("{:?}", bench.answer(ticket));
         };
         let anew = read(anew);
-        assert_eq!((anew.checkout, anew.node), (checkout, crate::id::NodeId(1)));
+        assert_eq!((anew.checkout, anew.node), (checkout, NodeId(1)));
         assert_eq!(life.from, bench.now().steady);
         assert_eq!(bench.desk.status().counters.covered, 1);
     }
@@ -294,7 +295,7 @@ fn a_checkout_that_has_ended_at_its_node_is_expired() {
     let mut bench = Bench::open(sets());
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
-    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: 2 };
+    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: Units::from(2) };
     let receipt = receipt_of(2, epoch, 1, &[line]);
     let ticket = bench.renew(&receipt, 0);
     bench.answer_hand_over(read(&receipt).checkout, Some(HandOver::Ended));
@@ -306,7 +307,7 @@ fn a_claim_that_nobody_answers_is_told_to_ask_again_in_time() {
     let mut bench = Bench::open(sets());
     let allotment = bench.draw_at(2, FIRST, 2);
     let epoch = newest_epoch(&bench.replica.ledger, 2);
-    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: 2 };
+    let line = crate::receipt::ReceiptLine { pool: FIRST, allotment, units: Units::from(2) };
     let ticket = bench.renew(&receipt_of(2, epoch, 1, &[line]), 0);
     let asked_at = bench.now().steady;
     bench.pass(999);
@@ -334,7 +335,29 @@ fn a_check_in_during_a_claim_ends_the_checkout_when_it_arrives() {
     bench.pass(1_100);
     assert_eq!(bench.desk.status().running, 0);
     let total = bench.replica.ledger.totals()[&FIRST];
-    assert_eq!(total.live, 0, "it returned to where it was taken from: {total:?}");
+    assert_eq!(total.live, Units::ZERO, "it returned to where it was taken from: {total:?}");
+}
+
+#[test]
+fn a_desk_whose_ledger_is_not_the_others_lends_and_renews_nothing_and_hands_over_what_runs() {
+    let mut bench = Bench::open(sets());
+    let receipt = bench.granted(1, &[("cpa", 2)]);
+    bench.draw_at(2, FIRST, 1);
+    let waits = bench.ask(waiting(5_000, item(2, &[("cpa", 9)])));
+    bench.desk.on_diverged(bench.now());
+    bench.pump();
+    assert_eq!(bench.denial(waits).reason, Reason::NotReady);
+    let (new, renewal) = (bench.checkout(3, &[("cpa", 1)]), bench.renew(&receipt, 0));
+    assert_eq!(bench.denial(new), plain(Reason::NotReady));
+    assert_eq!(bench.denial(renewal), plain(Reason::NotReady));
+    assert!(bench.desk.status().is_diverged && !bench.desk.would_lend(bench.now()));
+    let asked = bench.hand_over(&receipt, 2);
+    assert_eq!(bench.answer(asked), Some(&Answer::HandOver(HandOver::Coming)));
+    bench.pass(3_000);
+    let held = bench.replica.ledger.view(NodeId(1)).held;
+    assert!(held.iter().all(|it| it.units.is_zero()), "what is free goes back: {held:?}");
+    let later = bench.checkout(4, &[("cpa", 1)]);
+    assert_eq!(bench.denial(later), plain(Reason::NotReady), "for good");
 }
 
 #[test]
@@ -343,12 +366,12 @@ fn a_check_in_of_another_nodes_checkout_is_passed_on_once() {
     let line = crate::receipt::ReceiptLine {
         pool: FIRST,
         allotment: crate::id::AllotmentId(77),
-        units: 1,
+        units: Units::ONE,
     };
     let receipt = receipt_of(2, Epoch(50), 1, &[line]);
     let ticket = bench.checkin(&receipt);
     assert_eq!(bench.answer(ticket), Some(&Answer::Accepted));
-    let to = crate::id::NodeId(2);
+    let to = NodeId(2);
     assert_eq!(bench.unanswered, [Effect::PassCheckin { to, receipt: receipt.clone() }]);
     let ticket = bench.ticket();
     bench.desk.handle_checkin(bench.now(), &receipt, true, ticket);

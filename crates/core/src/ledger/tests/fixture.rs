@@ -2,10 +2,11 @@
 //! steward's tests.
 
 use crate::entitlement::{Date, Entitlement, FORMAT, FeatureLine, LicenseSet, SetKind, SigningKey};
-use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, PoolId, ProcessId};
+use crate::id::{AllotmentId, CheckoutId, ClusterId, Epoch, NodeId, NodeName, PoolId, ProcessId};
 use crate::ledger::command::{Action, Beat, Command, Founding, LoanLine, Outcome};
 use crate::ledger::{AllotmentState, Ledger};
 use crate::time::Timings;
+use crate::units::Units;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([0x11; 16]);
 
@@ -82,8 +83,17 @@ pub(crate) fn install(serial: u64, sets: Vec<LicenseSet>) -> Command {
 }
 
 pub(crate) fn admit(node: u64, site: &str) -> Command {
-    let (node, name) = (NodeId(node), format!("node-{node}"));
+    let (node, name) = (NodeId(node), node_name(node));
     Command::Admit { node, site: site.parse().unwrap(), name }
+}
+
+fn node_name(node: u64) -> NodeName {
+    format!("node-{node}").parse().unwrap()
+}
+
+/// A number of units that there may be.
+pub(crate) fn some(units: u64) -> Units {
+    Units::new(units).unwrap()
 }
 
 pub(crate) fn open(node: u64, by: u8, after: Epoch) -> Command {
@@ -91,7 +101,10 @@ pub(crate) fn open(node: u64, by: u8, after: Epoch) -> Command {
 }
 
 pub(crate) fn beat(node: u64, epoch: Epoch, seq: u64) -> Command {
-    Command::Beat { beats: vec![Beat { node: NodeId(node), epoch, seq }], wall_ms: 1_000 }
+    Command::Beat {
+        beats: vec![Beat { node: NodeId(node), epoch, seq, applied: None }],
+        wall_ms: 1_000,
+    }
 }
 
 pub(crate) fn operate(node: u64, epoch: Epoch, operation: u64, actions: &[Action]) -> Command {
@@ -99,11 +112,11 @@ pub(crate) fn operate(node: u64, epoch: Epoch, operation: u64, actions: &[Action
 }
 
 pub(crate) fn draw(pool: PoolId, units: u64) -> Action {
-    Action::Draw { pool, units }
+    Action::Draw { pool, units: some(units) }
 }
 
 pub(crate) fn give_back(allotment: AllotmentId, units: u64) -> Action {
-    Action::Return { allotment, units }
+    Action::Return { allotment, units: some(units) }
 }
 
 pub(crate) fn reclaim(counter: u64, lines: &[(AllotmentId, u64)]) -> Action {
@@ -117,7 +130,7 @@ pub(crate) fn hand_over(counter: u64, to: u64, lines: &[(AllotmentId, u64)]) -> 
 fn loan_lines(lines: &[(AllotmentId, u64)]) -> Vec<LoanLine> {
     lines
         .iter()
-        .map(|(allotment, units)| LoanLine { allotment: *allotment, units: *units })
+        .map(|(allotment, units)| LoanLine { allotment: *allotment, units: some(*units) })
         .collect()
 }
 
@@ -181,5 +194,5 @@ pub(crate) fn thaw(ledger: &mut Ledger) {
 
 /// Units of an allotment, `None` if there is no such allotment.
 pub(crate) fn units(ledger: &Ledger, allotment: AllotmentId) -> Option<u64> {
-    ledger.allotment(allotment).map(|allotment| allotment.units)
+    ledger.allotment(allotment).map(|allotment| allotment.units.get())
 }

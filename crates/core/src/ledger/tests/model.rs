@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::fixture::*;
-use crate::id::{AllotmentId, CheckoutId, Epoch, NodeId, PoolId, ProcessId};
+use crate::id::{AllotmentId, CheckoutId, Digest, Epoch, NodeId, PoolId, ProcessId};
 use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, Command, LoanLine, Outcome};
 use crate::ledger::{AllotmentState, FrozenLease, Ledger, check_transition};
 
@@ -216,7 +216,7 @@ impl Run {
             Step::Close { node, used } => {
                 let line = |(index, units): &(usize, u64)| LoanLine {
                     allotment: self.allotment(*index),
-                    units: *units,
+                    units: some(*units),
                 };
                 let epoch = newest_epoch(&self.ledger, node);
                 Command::Close { node: NodeId(node), epoch, used: used.iter().map(line).collect() }
@@ -321,7 +321,7 @@ impl Model {
                 };
                 for (id, loan) in self.loans.iter_mut().filter(drawn) {
                     let in_use = used.iter().filter(|line| line.allotment == *id);
-                    loan.units = loan.units.min(in_use.map(|line| line.units).sum());
+                    loan.units = loan.units.min(in_use.map(|line| line.units.get()).sum());
                 }
                 self.end(*node, FrozenLease::Ended);
             }
@@ -380,8 +380,8 @@ impl Model {
 
     fn act(&mut self, before: &Ledger, node: NodeId, epoch: Epoch, action: &Action) -> Acted {
         match action {
-            Action::Draw { pool, units } => self.draw(before, node, epoch, *pool, *units),
-            Action::Return { allotment, units } => self.give_back(node, *allotment, *units),
+            Action::Draw { pool, units } => self.draw(before, node, epoch, *pool, units.get()),
+            Action::Return { allotment, units } => self.give_back(node, *allotment, units.get()),
             Action::Reclaim { checkout, lines } => self.reclaim(node, epoch, *checkout, lines),
             Action::HandOver { checkout, to, lines } => self.hand_over(node, *to, *checkout, lines),
             Action::Forget { checkouts } => {
@@ -403,7 +403,7 @@ impl Model {
         if !terms.is_served_at(before.site_of(node).unwrap()) {
             return Err(ActionRefusal::NotServedHere);
         }
-        let units = units.min(terms.entitled.saturating_sub(self.lent(pool)));
+        let units = units.min(terms.entitled.get().saturating_sub(self.lent(pool)));
         let own = self.loans.values_mut().find(|it| {
             it.node == node && it.pool == pool && !is_frozen(it.state) && it.bound.is_none()
         });
@@ -421,7 +421,7 @@ impl Model {
             }
             None => {}
         }
-        Ok(ActionOutcome::Drawn { units })
+        Ok(ActionOutcome::Drawn { units: some(units) })
     }
 
     fn give_back(&mut self, node: NodeId, id: AllotmentId, units: u64) -> Acted {
@@ -469,7 +469,7 @@ impl Model {
             if loan.bound.is_some_and(|(owner, _)| owner != checkout) {
                 return Err(ActionRefusal::NotYours);
             }
-            if loan.units < line.units {
+            if loan.units < line.units.get() {
                 return Err(ActionRefusal::TooFewUnits);
             }
             if found.iter().any(|(known, _)| *known == at) {
@@ -478,7 +478,7 @@ impl Model {
             found.push((at, line.units));
         }
         for (at, units) in found {
-            self.move_units(at, units, checkout, node, epoch);
+            self.move_units(at, units.get(), checkout, node, epoch);
         }
         Ok(ActionOutcome::Done)
     }
@@ -493,12 +493,12 @@ impl Model {
         require_distinct(lines)?;
         let (epoch, _) = *self.leases.get(&to).ok_or(ActionRefusal::NoLease)?;
         for line in lines {
-            if self.own(node, line.allotment)?.units < line.units {
+            if self.own(node, line.allotment)?.units < line.units.get() {
                 return Err(ActionRefusal::TooFewUnits);
             }
         }
         for line in lines {
-            self.move_units(line.allotment, line.units, checkout, to, epoch);
+            self.move_units(line.allotment, line.units.get(), checkout, to, epoch);
         }
         Ok(ActionOutcome::Done)
     }
@@ -564,13 +564,13 @@ impl Model {
             .allotments()
             .map(|(id, it)| {
                 let bound = it.bound.map(|bound| (bound.checkout, bound.origin));
-                let (node, epoch, pool, units) = (it.node, it.epoch, it.pool, it.units);
+                let (node, epoch, pool, units) = (it.node, it.epoch, it.pool, it.units.get());
                 (*id, Loan { node, epoch, pool, units, state: it.state, bound })
             })
             .collect();
         assert_eq!(loans, self.loans, "after {command:?}");
         for (id, pool) in ledger.pools() {
-            let free = i128::from(pool.terms.entitled) - i128::from(self.lent(*id));
+            let free = i128::from(pool.terms.entitled.get()) - i128::from(self.lent(*id));
             assert_eq!(i128::from(pool.reserve), free, "reserve of pool {id} after {command:?}");
         }
     }
@@ -578,7 +578,7 @@ impl Model {
 
 fn require_distinct(lines: &[LoanLine]) -> Result<(), ActionRefusal> {
     let is_good = lines.iter().enumerate().all(|(index, line)| {
-        line.units > 0 && lines[..index].iter().all(|it| it.allotment != line.allotment)
+        !line.units.is_zero() && lines[..index].iter().all(|it| it.allotment != line.allotment)
     });
     if is_good { Ok(()) } else { Err(ActionRefusal::Malformed) }
 }
@@ -602,5 +602,5 @@ fn sets(units: [u64; POOLS as usize]) -> Vec<crate::entitlement::LicenseSet> {
 
 fn versionless(ledger: &Ledger) -> Ledger {
     // A late beat brings an old wall-clock time, which stamps events and decides nothing.
-    Ledger { version: 0, wall_ms: 0, ..ledger.clone() }
+    Ledger { version: 0, digest: Digest::default(), wall_ms: 0, ..ledger.clone() }
 }

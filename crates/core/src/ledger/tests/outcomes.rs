@@ -6,8 +6,9 @@ use crate::ledger::command::{
     Action, ActionOutcome, ActionRefusal, Beat, Command, LoanLine, Outcome, Refusal,
 };
 use crate::ledger::event::EventKind;
-use crate::ledger::{AllotmentState, Closed, FrozenLease, Ledger, PoolTotals};
+use crate::ledger::{Allotment, AllotmentState, Closed, FrozenLease, Ledger, PoolTotals};
 use crate::limits::EVENTS_MAX;
+use crate::units::Units;
 
 #[test]
 fn a_draw_takes_what_the_reserve_has_and_no_more() {
@@ -15,10 +16,10 @@ fn a_draw_takes_what_the_reserve_has_and_no_more() {
     let rows = [(1, 6, 6), (2, 6, 4), (1, 1, 0), (2, 0, 0)];
     for (node, asked, got) in rows {
         let outcome = operated(&mut ledger, node, &[draw(FIRST, asked)]);
-        let drawn = ActionOutcome::Drawn { units: got };
+        let drawn = ActionOutcome::Drawn { units: Units::from(got) };
         assert_eq!(outcome, Outcome::Operated(vec![drawn]), "node {node} asked for {asked}");
     }
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 0, live: 10, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(10, 0, 10, 0));
     assert_eq!(ledger.view(NodeId(1)).held.len(), 1, "one open allotment per pool and lease");
 }
 
@@ -46,7 +47,7 @@ fn an_open_that_is_repeated_opens_once_and_a_late_duplicate_ends_nothing() {
     for late in [first, second] {
         assert_eq!(ledger.apply(&late), Outcome::Opened { epoch: Epoch(2) }, "late duplicate");
     }
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 5, live: 5, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(10, 5, 5, 0));
 }
 
 #[test]
@@ -87,9 +88,9 @@ fn a_freeze_is_a_compare_and_set_on_the_newest_beat() {
     assert!(matches!(ledger.apply(&freeze(6)), Outcome::Refused(_)));
     ledger.apply(&beat(1, epoch, 5));
     assert_eq!(ledger.apply(&freeze(7)), Outcome::Done, "a late beat moves nothing back");
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 6, live: 0, frozen: 4 });
+    assert_eq!(totals(&ledger), pool_totals(10, 6, 0, 4));
     assert!(happened(&ledger, &EventKind::LeaseLapsed { node: NodeId(1), epoch, units: 4 }));
-    let beats = vec![Beat { node: NodeId(1), epoch, seq: 8 }];
+    let beats = vec![Beat { node: NodeId(1), epoch, seq: 8, applied: None }];
     assert_eq!(ledger.apply(&Command::Beat { beats, wall_ms: 0 }), Outcome::Beaten(vec![false]));
 }
 
@@ -103,7 +104,7 @@ fn a_thaw_frees_frozen_units_once_and_live_ones_never() {
     let thaw = Command::Thaw { allotments: vec![dead, live, dead, also_dead, AllotmentId(999)] };
     for _ in 0..2 {
         assert_eq!(ledger.apply(&thaw), Outcome::Done);
-        assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
+        assert_eq!(totals(&ledger), pool_totals(10, 7, 3, 0));
     }
     let thawed = ledger.events().filter(|it| matches!(it.kind, EventKind::Thawed { .. })).count();
     assert_eq!(thawed, 1, "what thaws is reported once, however many pools it was");
@@ -158,14 +159,74 @@ fn a_node_that_stops_closes_its_lease_and_its_calls_move_at_once() {
     let mut ledger = pair();
     let allotment = drawn(&mut ledger, 1, FIRST, 4);
     let (node, epoch) = (NodeId(1), newest_epoch(&ledger, 1));
-    let close = Command::Close { node, epoch, used: vec![LoanLine { allotment, units: 3 }] };
+    let close =
+        Command::Close { node, epoch, used: vec![LoanLine { allotment, units: Units::from(3) }] };
     done(&mut ledger, &close);
     assert!(happened(&ledger, &EventKind::LeaseClosed { node, epoch, units: 3 }));
     let totals = ledger.totals()[&FIRST];
-    assert_eq!((totals.live, totals.frozen), (0, 3), "what was idle can be lent at once");
+    assert_eq!(
+        (totals.live, totals.frozen),
+        (some(0), some(3)),
+        "what was idle can be lent at once"
+    );
     assert_eq!(ledger.apply(&beat(1, epoch, 99)), Outcome::Beaten(vec![false]));
     assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(allotment, 3)])), ActionOutcome::Done);
     assert_eq!(ledger.apply(&close), Outcome::Refused(Refusal::LeaseEnded { epoch }));
+}
+
+/// A forged command named more units than there are numbers: their sum overflowed in every node,
+/// and after each restart again, out of its own log.
+#[test]
+fn a_close_that_says_it_uses_more_than_anything_keeps_all_of_its_allotment_and_no_more() {
+    let mut ledger = pair();
+    let (epoch, allotment) = (newest_epoch(&ledger, 1), drawn(&mut ledger, 1, FIRST, 7));
+    let line = LoanLine { allotment, units: Units::MAX };
+    let close = Command::Close { node: NodeId(1), epoch, used: vec![line; 3] };
+    let text = serde_json::to_string(&close).unwrap();
+    let forged = text.replace(&Units::MAX.to_string(), &u64::MAX.to_string());
+    assert!(serde_json::from_str::<Command>(&forged).is_err(), "{forged}");
+    assert_eq!(ledger.apply(&close), Outcome::Done);
+    assert_eq!(totals(&ledger), pool_totals(10, 3, 0, 7));
+}
+
+/// What another node sends as a ledger may be anything.
+#[test]
+fn a_ledger_that_no_commands_could_have_made_is_told_from_one_that_they_could() {
+    type Change<'a> = &'a dyn Fn(&mut Ledger);
+    let mut ledger = pair();
+    let allotment = drawn(&mut ledger, 1, FIRST, 7);
+    assert_eq!(ledger.check_foreign(), Ok(()));
+    let broken = |change: Change<'_>| {
+        let mut ledger = ledger.clone();
+        change(&mut ledger);
+        ledger.check_foreign().unwrap_err().to_string()
+    };
+    let most = u64::MAX;
+    let rows: [(&str, Change<'_>); 8] = [
+        ("version is 1844", &|it| it.version = most),
+        ("last_number is 1844", &|it| it.last_number = most),
+        ("catalog_version is 1844", &|it| it.catalog_version = most),
+        ("event number is 1844", &|it| it.events.back_mut().unwrap().number = most),
+        ("operation is 1844", &|it| {
+            it.nodes.get_mut(&NodeId(1)).unwrap().lease.as_mut().unwrap().operation = most;
+        }),
+        ("the number 900 was given twice", &|it| {
+            it.nodes.get_mut(&NodeId(1)).unwrap().lease.as_mut().unwrap().epoch = Epoch(900);
+            it.allotments.clear();
+            it.pools.get_mut(&FIRST).unwrap().reserve = 10;
+        }),
+        ("said to be in an older one", &|it| {
+            it.moved.insert((allotment, checkout(1)), allotment);
+        }),
+        ("more units of pool 0 are lent", &|it| {
+            let other = Allotment { units: Units::MAX, ..it.allotments[&allotment].clone() };
+            it.allotments.insert(AllotmentId(allotment.0 - 1), other);
+        }),
+    ];
+    for (expected, change) in rows {
+        let violation = broken(change);
+        assert!(violation.contains(expected), "{expected}: {violation}");
+    }
 }
 
 /// The holder may lend a unit anew once a checkout expires at its desk; had the checkout moved with
@@ -178,13 +239,13 @@ fn nothing_moves_or_thaws_before_the_lease_it_was_frozen_with_has_ended() {
     let refused = ActionOutcome::Refused(ActionRefusal::LeaseMayRun);
     assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(contested, 3)])), refused);
     done(&mut ledger, &Command::Thaw { allotments: vec![contested] });
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 6, live: 0, frozen: 4 });
+    assert_eq!(totals(&ledger), pool_totals(10, 6, 0, 4));
     for _ in 0..2 {
         done(&mut ledger, &Command::Lapse { allotments: vec![contested] });
     }
     assert_eq!(acted(&mut ledger, 2, reclaim(1, &[(contested, 3)])), ActionOutcome::Done);
     done(&mut ledger, &Command::Thaw { allotments: vec![contested] });
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(10, 7, 3, 0));
 }
 
 #[test]
@@ -203,9 +264,9 @@ fn a_reclaimed_checkout_is_bound_and_returns_to_its_frozen_allotment_until_the_t
 
     assert_eq!(acted(&mut ledger, 2, give_back(bound, 3)), ActionOutcome::Done);
     assert_eq!((units(&ledger, dead), units(&ledger, bound)), (Some(4), None));
-    assert_eq!(ledger.reserve(FIRST), 6, "nobody else may have them before the thaw");
+    assert_eq!(ledger.reserve(FIRST), some(6), "nobody else may have them before the thaw");
     thaw(&mut ledger);
-    assert_eq!(ledger.reserve(FIRST), 10);
+    assert_eq!(ledger.reserve(FIRST), some(10));
 }
 
 #[test]
@@ -215,10 +276,10 @@ fn a_bound_checkout_that_ends_after_the_thaw_returns_to_the_reserve() {
     freeze(&mut ledger, 1);
     acted(&mut ledger, 2, reclaim(1, &[(dead, 3)]));
     thaw(&mut ledger);
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(10, 7, 3, 0));
     let bound = bound_to(&ledger, 2, 1);
     acted(&mut ledger, 2, give_back(bound, 3));
-    assert_eq!(ledger.reserve(FIRST), 10);
+    assert_eq!(ledger.reserve(FIRST), some(10));
 }
 
 #[test]
@@ -261,7 +322,7 @@ fn a_checkout_of_several_pools_moves_with_all_its_lines() {
     let view = ledger.view(NodeId(2));
     let held: Vec<_> = view.held.iter().map(|it| (it.pool, it.units, it.bound)).collect();
     let bound = Some(checkout(1));
-    assert_eq!(held, [(FIRST, 1, bound), (SECOND, 2, bound)]);
+    assert_eq!(held, [(FIRST, some(1), bound), (SECOND, some(2), bound)]);
 }
 
 #[test]
@@ -284,7 +345,7 @@ fn a_live_checkout_is_handed_over_and_its_trace_lives_until_forgotten() {
     assert_eq!(units(&ledger, bound), None);
     assert_eq!(acted(&mut ledger, 1, forget()), ActionOutcome::Done);
     assert!(ledger.moved.is_empty(), "{:?}", ledger.moved);
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 6, live: 4, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(10, 6, 4, 0));
 }
 
 #[test]
@@ -294,7 +355,7 @@ fn a_handed_over_checkout_that_ends_under_a_live_origin_frees_its_units() {
     acted(&mut ledger, 1, hand_over(1, 2, &[(from, 1)]));
     let bound = bound_to(&ledger, 2, 1);
     acted(&mut ledger, 2, give_back(bound, 1));
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 10, reserve: 7, live: 3, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(10, 7, 3, 0));
 }
 
 #[test]
@@ -315,13 +376,16 @@ fn a_cut_makes_the_reserve_negative_until_units_come_back() {
     let cut = install(2, vec![set("all", &[("cpa", 5), ("asr.tier1", 10)])]);
     assert_eq!(ledger.apply(&cut), Outcome::Installed { serial: 2 });
     assert_eq!(ledger.apply(&cut), Outcome::Installed { serial: 2 }, "the same again");
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 5, reserve: -3, live: 8, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(5, -3, 8, 0));
     assert_eq!(ledger.view(NodeId(1)).overdrawn, [FIRST]);
-    let drawn = ActionOutcome::Drawn { units: 0 };
+    let drawn = ActionOutcome::Drawn { units: Units::from(0) };
     assert_eq!(acted(&mut ledger, 2, draw(FIRST, 1)), drawn);
     acted(&mut ledger, 1, give_back(held, 4));
     assert_eq!(ledger.view(NodeId(1)).overdrawn, []);
-    assert_eq!(acted(&mut ledger, 2, draw(FIRST, 9)), ActionOutcome::Drawn { units: 1 });
+    assert_eq!(
+        acted(&mut ledger, 2, draw(FIRST, 9)),
+        ActionOutcome::Drawn { units: Units::from(1) }
+    );
 }
 
 #[test]
@@ -330,11 +394,11 @@ fn a_set_that_is_no_longer_named_keeps_its_pool_closed_and_opens_again_under_its
     drawn(&mut ledger, 1, FIRST, 2);
     ledger.apply(&install(2, vec![set("other", &[("cpa", 7)])]));
     assert_eq!(ledger.pools()[&FIRST].terms.closed, Some(Closed::NotEntitled));
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 0, reserve: -2, live: 2, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(0, -2, 2, 0));
     assert_eq!(ledger.pools().len(), 3, "a new set has new pools");
     ledger.apply(&install(3, vec![set("all", &[("cpa", 4)])]));
     assert_eq!(ledger.pools()[&FIRST].terms.closed, None);
-    assert_eq!(totals(&ledger), PoolTotals { entitled: 4, reserve: 2, live: 2, frozen: 0 });
+    assert_eq!(totals(&ledger), pool_totals(4, 2, 2, 0));
 }
 
 #[test]
@@ -395,6 +459,11 @@ fn pair() -> Ledger {
     ledger
 }
 
+fn pool_totals(entitled: u64, reserve: i64, live: u64, frozen: u64) -> PoolTotals {
+    let [entitled, live, frozen] = [entitled, live, frozen].map(some);
+    PoolTotals { entitled, reserve, live, frozen }
+}
+
 fn totals(ledger: &Ledger) -> PoolTotals {
     ledger.totals()[&FIRST]
 }
@@ -407,8 +476,10 @@ fn acted(ledger: &mut Ledger, node: u64, action: Action) -> ActionOutcome {
 
 fn bound_to(ledger: &Ledger, node: u64, counter: u64) -> AllotmentId {
     let view = ledger.view(NodeId(node));
-    let held =
-        view.held.iter().find(|held| held.bound == Some(checkout(counter)) && held.units > 0);
+    let held = view
+        .held
+        .iter()
+        .find(|held| held.bound == Some(checkout(counter)) && !held.units.is_zero());
     held.expect("the checkout's units are here").allotment
 }
 

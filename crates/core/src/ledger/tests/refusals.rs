@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 use super::fixture::*;
 use crate::entitlement::{Entitlement, SigningKey};
 use crate::id::{AllotmentId, ClusterId, Epoch, NodeId, PoolId, ProcessId};
-use crate::ledger::Ledger;
-use crate::ledger::command::{Action, ActionOutcome, ActionRefusal, Command, Outcome, Refusal};
-use crate::limits::ACTIONS_PER_OPERATION_MAX;
+use crate::ledger::command::{
+    Action, ActionOutcome, ActionRefusal, Beat, Command, Outcome, Refusal,
+};
+use crate::ledger::{Ledger, Pool};
+use crate::limits::{
+    ACTIONS_PER_OPERATION_MAX, LINES_PER_RECEIPT_MAX, POOLS_MAX, TRUSTED_KEYS_MAX,
+};
 use crate::time::Timings;
+use crate::units::Units;
 
 #[test]
 fn a_cluster_that_is_not_founded_refuses_everything_else() {
@@ -32,13 +37,30 @@ fn a_cluster_that_is_not_founded_refuses_everything_else() {
 fn each_refusal_of_a_command_changes_nothing() {
     let rows = command_rows();
     let ledger = members();
-    // The first row is the test above.
-    let mut seen: BTreeSet<&str> = BTreeSet::from(["NotFounded"]);
+    // The rows of these two are the tests above and below.
+    let mut seen: BTreeSet<&str> = BTreeSet::from(["NotFounded", "TooManyPools"]);
     for (command, refusal) in &rows {
         refuses(&ledger, command, refusal);
         seen.insert(name_of(refusal));
     }
     assert_eq!(seen.len(), REFUSALS, "each refusal has its row, but there are only {seen:?}");
+}
+
+/// Pools are never forgotten: entitlements that name others each time would fill the memory.
+#[test]
+fn an_entitlement_that_would_make_too_many_pools_is_refused() {
+    let mut ledger = members();
+    let first = ledger.pools[&FIRST].clone();
+    for number in 1..POOLS_MAX {
+        let mut pool = Pool { reserve: 0, ..first.clone() };
+        pool.terms.entitled = Units::ZERO;
+        pool.terms.set = format!("old-{number}").parse().unwrap();
+        ledger.pools.insert(PoolId(u32::try_from(number).unwrap()), pool);
+    }
+    let known = set("all", &[("cpa", 9)]);
+    let more = install(5, vec![known.clone(), set("new", &[("cpa", 1)])]);
+    refuses(&ledger, &more, &Refusal::TooManyPools { most: POOLS_MAX });
+    assert_eq!(ledger.apply(&install(5, vec![known])), Outcome::Installed { serial: 5 });
 }
 
 #[test]
@@ -75,7 +97,7 @@ fn a_beat_of_an_ended_or_unknown_lease_is_answered_dead_and_renews_nothing() {
     let dead = Epoch(1);
     let live = newest_epoch(&ledger, 1);
     let beats = [(1, live, 9), (1, dead, 9), (2, live, 9), (3, live, 9), (77, live, 9)]
-        .map(|(node, epoch, seq)| crate::ledger::command::Beat { node: NodeId(node), epoch, seq });
+        .map(|(node, epoch, seq)| Beat { node: NodeId(node), epoch, seq, applied: None });
     let outcome = ledger.apply(&Command::Beat { beats: beats.to_vec(), wall_ms: 5 });
     assert_eq!(outcome, Outcome::Beaten(vec![true, false, false, false, false]));
     assert_eq!(ledger.node(NodeId(2)).unwrap().lease.as_ref().unwrap().seq, 1);
@@ -107,7 +129,10 @@ fn a_refused_action_does_not_stop_those_after_it() {
     let mut ledger = stage();
     let outcome = operated(&mut ledger, 1, &[draw(PoolId(99), 1), draw(FIRST, 1)]);
     let refused = ActionOutcome::Refused(ActionRefusal::UnknownPool);
-    assert_eq!(outcome, Outcome::Operated(vec![refused, ActionOutcome::Drawn { units: 1 }]));
+    assert_eq!(
+        outcome,
+        Outcome::Operated(vec![refused, ActionOutcome::Drawn { units: Units::from(1) }])
+    );
 }
 
 #[test]
@@ -128,9 +153,9 @@ fn a_reclaim_or_hand_over_with_one_bad_line_moves_no_line() {
     }
 }
 
-const REFUSALS: usize = 13;
+const REFUSALS: usize = 15;
 /// All but `LeaseMayRun`, whose story is told in `outcomes`.
-const ACTION_REFUSALS: usize = 8;
+const ACTION_REFUSALS: usize = 9;
 
 /// Exhaustive, so that a new refusal asks for its row here.
 fn name_of(refusal: &Refusal) -> &'static str {
@@ -148,6 +173,8 @@ fn name_of(refusal: &Refusal) -> &'static str {
         Refusal::Renewed { .. } => "Renewed",
         Refusal::OutOfOrder { .. } => "OutOfOrder",
         Refusal::TooManyActions { .. } => "TooManyActions",
+        Refusal::TooManyKeys { .. } => "TooManyKeys",
+        Refusal::TooManyPools { .. } => "TooManyPools",
     }
 }
 
@@ -162,6 +189,7 @@ fn action_name_of(refusal: ActionRefusal) -> &'static str {
         ActionRefusal::LeaseMayRun => "LeaseMayRun",
         ActionRefusal::NoLease => "NoLease",
         ActionRefusal::Malformed => "Malformed",
+        ActionRefusal::TooManyLines => "TooManyLines",
     }
 }
 
@@ -247,6 +275,7 @@ fn command_rows() -> Vec<(Command, Refusal)> {
             },
         ),
         invalid_timings(),
+        too_many_keys(),
     ]
 }
 
@@ -258,11 +287,18 @@ fn invalid_timings() -> (Command, Refusal) {
     (Command::Found(founding), Refusal::InvalidTimings { reason })
 }
 
+fn too_many_keys() -> (Command, Refusal) {
+    let trusted_keys = vec![[1; 32]; TRUSTED_KEYS_MAX + 1];
+    let founding = crate::ledger::command::Founding { trusted_keys, ..founding() };
+    (Command::Found(founding), Refusal::TooManyKeys { most: TRUSTED_KEYS_MAX })
+}
+
 fn refuses(before: &Ledger, command: &Command, refusal: &Refusal) {
-    // Only a cluster that is not founded yet looks at timings.
+    // Only a cluster that is not founded yet looks at timings and keys.
     let unfounded = Ledger::default();
-    let before =
-        if matches!(refusal, Refusal::InvalidTimings { .. }) { &unfounded } else { before };
+    let is_of_founding =
+        matches!(refusal, Refusal::InvalidTimings { .. } | Refusal::TooManyKeys { .. });
+    let before = if is_of_founding { &unfounded } else { before };
     let mut after = before.clone();
     assert_eq!(after.apply(command), Outcome::Refused(refusal.clone()), "{command:?}");
     assert_unchanged(before, after, &format!("{command:?}"));
@@ -270,7 +306,7 @@ fn refuses(before: &Ledger, command: &Command, refusal: &Refusal) {
 
 fn assert_unchanged(before: &Ledger, mut after: Ledger, what: &str) {
     assert_eq!(after.version, before.version + 1, "{what}: each command counts");
-    after.version = before.version;
+    (after.version, after.digest) = (before.version, before.digest);
     assert_eq!(after, *before, "{what}");
 }
 
@@ -330,6 +366,7 @@ fn action_rows() -> Vec<(&'static str, Action, ActionRefusal)> {
     use ActionRefusal::*;
     let nowhere = AllotmentId(999);
     let (own, frozen) = (own_first(), frozen_first());
+    let too_many = [(own, 1); LINES_PER_RECEIPT_MAX + 1];
     vec![
         ("draw from no pool", draw(PoolId(99), 1), UnknownPool),
         ("draw from a pool homed elsewhere", draw(PoolId(2), 1), NotServedHere),
@@ -358,5 +395,7 @@ fn action_rows() -> Vec<(&'static str, Action, ActionRefusal)> {
         ("hand over no line", hand_over(1, 2, &[]), Malformed),
         ("hand over no units", hand_over(1, 2, &[(own, 0)]), Malformed),
         ("hand over a line twice", hand_over(1, 2, &[(own, 1), (own, 1)]), Malformed),
+        ("reclaim more lines than a receipt has", reclaim(1, &too_many), TooManyLines),
+        ("hand over more lines than a receipt has", hand_over(1, 2, &too_many), TooManyLines),
     ]
 }

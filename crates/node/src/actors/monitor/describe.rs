@@ -104,6 +104,10 @@ fn leases_and_pools() {
     describe_gauge!("leasehold_feature_waiting_units", "Units that requests wait for here.");
     describe_gauge!("leasehold_entitlement_serial", "The entitlement in force.");
     describe_counter!("leasehold_invariant_violations_total", "Broken invariants of the ledger.");
+    describe_counter!(
+        "leasehold_replica_divergences_total",
+        "Beats of a node whose ledger is another one than this node's."
+    );
 }
 
 fn engines() {

@@ -5,7 +5,7 @@ mod describe;
 mod disk;
 mod publish;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use leasehold_clock::Clock;
 use leasehold_consensus::Consensus;
 use leasehold_core::desk::DeskStatus;
 use leasehold_core::id::NodeId;
+use leasehold_core::ledger::Divergence;
 use leasehold_core::time::Moment;
 use metrics::counter;
 use tonic_health::ServingStatus;
@@ -77,6 +78,7 @@ impl Monitor {
         let mut ticks = tokio::time::interval(EVERY);
         let mut catalog_version = 0;
         let mut last_leader = LastLeader::default();
+        let mut differing = BTreeMap::new();
         loop {
             tokio::select! {
                 biased;
@@ -89,6 +91,7 @@ impl Monitor {
             last_leader.note(status.leader.filter(|_| hears_leader), status.term);
             let desk = self.desk.observe().borrow().clone();
             self.check(&desk, hears_leader);
+            self.tell_divergences(&mut differing);
             self.publish_health().await;
             let now = Moment(self.clock.now());
             publish::raft(&status, self.node, hears_leader);
@@ -97,8 +100,30 @@ impl Monitor {
                 publish::pools(&replica.ledger, &desk.report);
                 publish::nodes(replica, now);
                 publish::ledger(&replica.ledger);
+                publish::agreement(&replica.agreement);
             });
             disk.publish_when_due();
+        }
+    }
+
+    /// Each node that begins to differ is told of once.
+    fn tell_divergences(&self, known: &mut BTreeMap<NodeId, u64>) {
+        let (seen, odd) = self.consensus.read(|replica| {
+            let seen: Vec<Divergence> = replica.agreement.divergences().collect();
+            (seen, replica.agreement.odd_ones(self.node))
+        });
+        known.retain(|node, _| seen.iter().any(|it| it.node == *node));
+        for Divergence { node, version } in seen {
+            if known.insert(node, version).is_some() {
+                continue;
+            }
+            tracing::error!(
+                %node,
+                version,
+                odd = ?odd,
+                "the ledger of a node differs from this node's: those in the minority lend nothing; \
+                 remove them, and let them join anew with empty data directories"
+            );
         }
     }
 
@@ -122,14 +147,19 @@ impl Monitor {
             (replica.ledger.founding().is_some(), replica.ledger.installed().is_some())
         });
         let now = Moment(self.clock.now());
-        let is_lending = desk.lend_until.is_some_and(|until| now < until);
+        let is_lending = desk.lend_until.is_some_and(|until| now < until) && !desk.is_diverged;
+        let why_not = if desk.is_diverged {
+            "this node's ledger differs from the others': remove the node, and let it join anew"
+        } else {
+            "the node has no live lease: it can't reach the leader"
+        };
         let set = |name, ok: bool, missing: &str| {
             self.readiness.set(name, ok, if ok { "yes" } else { missing });
         };
         set("founded", is_founded, "no cluster yet: run `leasehold cluster init`");
         set("leader_known", hears_leader, "no leader is known: is a majority of nodes up?");
         set("entitled", is_entitled, "no entitlement: run `leasehold entitlement install FILE`");
-        set("lending", is_lending, "the node has no live lease: it can't reach the leader");
+        set("lending", is_lending, why_not);
     }
 
     async fn publish_health(&self) {

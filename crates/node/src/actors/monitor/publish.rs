@@ -4,7 +4,7 @@ use leasehold_consensus::Status;
 use leasehold_core::desk::DeskStatus;
 use leasehold_core::desk::message::{PoolUse, Report};
 use leasehold_core::id::NodeId;
-use leasehold_core::ledger::{Ledger, PoolTotals, Replica};
+use leasehold_core::ledger::{Agreement, Ledger, PoolTotals, Replica};
 use leasehold_core::time::Moment;
 use metrics::{counter, gauge};
 
@@ -50,14 +50,14 @@ pub(super) fn pools(ledger: &Ledger, report: &Report) {
         };
         let set = |state, units| gauge!("leasehold_pool_units", &labels(state)).set(units);
         let PoolTotals { entitled, reserve, live, frozen } = total;
-        set("entitled", approximate(entitled));
+        set("entitled", approximate(entitled.get()));
         #[expect(
             clippy::cast_precision_loss,
             reason = "a gauge is a float; units are far below 2^53"
         )]
         set("reserve", reserve as f64);
-        set("lent", approximate(live));
-        set("frozen", approximate(frozen));
+        set("lent", approximate(live.get()));
+        set("frozen", approximate(frozen.get()));
         let PoolUse { in_use, free } = report.pools.get(id).copied().unwrap_or_default();
         let set = |state, units| gauge!("leasehold_node_pool_units", &labels(state)).set(units);
         set("in_use", approximate(in_use));
@@ -89,6 +89,14 @@ pub(super) fn ledger(ledger: &Ledger) {
     gauge!("leasehold_entitlement_serial").set(approximate(serial));
     let violations = u64::from(ledger.check().is_err());
     counter!("leasehold_invariant_violations_total").absolute(violations);
+}
+
+/// The nodes whose beats said that their ledger is another one than this node's.
+pub(super) fn agreement(agreement: &Agreement) {
+    for (node, beats) in agreement.differed() {
+        let label = ("member", node.to_string());
+        counter!("leasehold_replica_divergences_total", &[label]).absolute(*beats);
+    }
 }
 
 fn flag(is_set: bool) -> f64 {
