@@ -62,7 +62,7 @@ async fn a_node_that_has_joined_founds_no_second_cluster() {
     let request = v1::InitClusterRequest { timings: None, trusted_keys: vec![vec![1; 32].into()] };
     let refused =
         cluster.admin(2).await.init_cluster(request).await.expect_err("it belongs to one");
-    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
     assert!(refused.message().contains("already belongs to cluster"), "{refused}");
 }
 
