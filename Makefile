@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test cold sim model chaos proof lint
+.PHONY: help demo build test cold fuzz sim model chaos proof lint
 
 # Where rustup puts cargo; the shells of services and containers often lack it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -14,6 +14,8 @@ TEST_SEEDS ?= 2000
 # Tests at the same time: those on real processes wait, most of their time, and take the longest.
 TEST_THREADS ?= 4
 SEEDS ?= 100000
+# Cases of each of the fuzzing tests.
+CASES ?= 100000
 # For how long `make chaos` goes on, and what its faults are drawn from.
 MINUTES ?= 30
 SEED ?= 1
@@ -46,6 +48,11 @@ test: ## Run every test, as CI does
 
 cold: ## Measure a cold start, before and now, in an empty HOME (half an hour of two cores)
 	@scripts/cold
+
+fuzz: ## All machines under whatever a peer may send, as users run them (CASES=100000)
+	$(STAGE) "tools" scripts/setup build
+	$(STAGE) "fuzzing, $(CASES) cases each" env LEASEHOLD_FUZZ_CASES=$(CASES) \
+		cargo test --locked --release --package leasehold-core fuzz
 
 sim: ## Run the simulator alone, on all cores (SEEDS=100000)
 	$(STAGE) "tools" scripts/setup build

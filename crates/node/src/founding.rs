@@ -61,11 +61,14 @@ impl Founder {
         }
         let drawn = (ClusterId(random().map_err(failed)?), Generation(random().map_err(failed)?));
         // An interrupted founding of its own goes on with what it had drawn.
-        let (cluster, generation) =
-            directory.begin_founding(drawn.0, drawn.1).map_err(|error| match error {
-                OpenError::Stands { .. } => FoundError::Refused { reason: error.to_string() },
-                other => failed(other),
-            })?;
+        let begun = directory.begin_founding(drawn.0, drawn.1).map_err(|error| {
+            if matches!(error, OpenError::Stands { .. }) {
+                FoundError::Refused { reason: error.to_string() }
+            } else {
+                failed(error)
+            }
+        });
+        let (cluster, generation) = begun?;
         self.consensus.stand(directory.standing());
         self.elect().await?;
         let founding =

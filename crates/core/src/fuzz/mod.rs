@@ -5,7 +5,7 @@
 //! those between it and the state before; two replicas that apply the same are the same. Random
 //! numbers alone rarely name what exists: some steps are steered, so that they do.
 //!
-//! `LEASEHOLD_FUZZ_CASES` says how many cases each test runs; unset, so many as take some seconds.
+//! `make fuzz CASES=100000` says how many cases each test runs; else so many as take some seconds.
 
 mod arbitrary;
 mod desk;
@@ -16,7 +16,8 @@ use proptest::test_runner::Config;
 
 /// As many cases as were asked for, else `usual` ones.
 fn cases(usual: u32) -> Config {
-    let asked = std::env::var("LEASEHOLD_FUZZ_CASES").ok();
+    // Read when the tests are built: nothing in this crate reads its surroundings as it runs.
+    let asked = option_env!("LEASEHOLD_FUZZ_CASES");
     let cases = asked.map_or(usual, |text| text.parse().expect("LEASEHOLD_FUZZ_CASES: a number"));
     Config { cases, failure_persistence: None, max_shrink_iters: 4_096, ..Config::default() }
 }

@@ -37,11 +37,9 @@ pub(super) fn next(before: Digest, version: u64, command: &Command, outcome: &Ou
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::ledger::Ledger;
-    use crate::ledger::command::{Beat, Refusal};
+    use crate::ledger::command::Refusal;
     use crate::ledger::tests::fixture::*;
 
     /// Nodes of different versions compare their digests: these bytes never change.
@@ -80,27 +78,5 @@ mod tests {
         ledger.apply(&Command::Unfence { node: crate::id::NodeId(1) });
         let after = ledger.checkpoint();
         assert!(after.version == before.version + 1 && after.digest != before.digest);
-    }
-
-    /// `cargo test -p leasehold-core a_digest_costs -- --ignored --nocapture`
-    #[test]
-    #[ignore = "measures"]
-    fn a_digest_costs_little_beside_a_commit() {
-        const ROUNDS: u32 = 200_000;
-        let applied = Some(Checkpoint { version: 123_456, digest: Digest([0xa7; 16]) });
-        let beats = (1..=3).map(|node| {
-            let (node, epoch) = (crate::id::NodeId(node), crate::id::Epoch(1_000 + node));
-            Beat { node, epoch, seq: 98_765, applied }
-        });
-        let beats: Vec<_> = beats.collect();
-        let command = Command::Beat { beats, wall_ms: 1_795_608_000_000 };
-        let outcome = Outcome::Beaten(vec![true; 3]);
-        let mut digest = Digest::default();
-        let began = Instant::now();
-        for round in 0..ROUNDS {
-            digest = next(digest, round.into(), &command, &outcome);
-        }
-        let each = began.elapsed() / ROUNDS;
-        eprintln!("{each:?} for a beat of 3 nodes, {digest}");
     }
 }

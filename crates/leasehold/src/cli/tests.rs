@@ -60,7 +60,7 @@ fn wrong_command_lines_are_refused_with_what_was_expected() {
         ("checkout CPA", "lower-case letters"),
         ("renew %", "not base64"),
         ("checkin AQI", "not base64"),
-        ("certs dev --out c", "--node <NAME>"),
+        ("certs dev --out c", "--node <[ID=]NAME>"),
         ("certs dev --out c --node a --days 0", "1..=3650"),
         ("demo --seconds 5", "30..=3600"),
         ("demo --wan 2s", "1ms to 200ms"),
