@@ -46,7 +46,7 @@ test: ## Run every test, as CI does
 	$(STAGE) "tests, with $(TEST_SEEDS) seeds of the simulator" \
 		env LEASEHOLD_SIM_SEEDS=$(TEST_SEEDS) RUST_TEST_THREADS=$(TEST_THREADS) scripts/test-tools $(CARGO) test --locked --workspace --no-fail-fast
 
-cold: ## Measure a cold start, before and now, in an empty HOME (half an hour of two cores)
+cold: ## Measure a cold start, before and now, in an empty HOME (forty minutes of two cores)
 	@scripts/cold
 
 fuzz: ## All machines under whatever a peer may send, as users run them (CASES=100000)
